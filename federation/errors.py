@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors of the domain that reach the other side as Matrix errors.
 
-Whoever finds a rule broken raises one of these, with a message for people. Their HTTP status and `errcode` are
-known to `federation/http/errors.py` alone. `members` are the further members that the specification gives some
-errors beside `errcode` and `error`. spec: client-server-api, "Standard error response"
+Whoever finds a rule broken raises one of these, with a message for people. Their HTTP status and `errcode`
+are known to `federation/http/errors.py` alone. `members` are the further members that the specification
+gives some errors beside `errcode` and `error`. spec: client-server-api, "Standard error response"
 """
 
 # They are named after what is wrong, as the specification's error codes are.

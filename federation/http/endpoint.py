@@ -186,10 +186,10 @@ B = TypeVar("B", default=Any)
 class Endpoint(Generic[Q, B]):
     """One method of one path. Tables of them are `tuple[Endpoint, ...]`.
 
-    `query` is an attrs class whose fields are the parameters: `str`, `int`, `bool`, `list[str]`, `Literal[…]`,
-    `… | None`; a default makes one optional. A field `from_` is the parameter `from`. `body` is an attrs class,
-    or a `msgspec.Struct` where a member's name is no identifier (`msgspec.field(name="m.fully_read")`),
-    or `JsonObject`, `RawBody`, `Upload`.
+    `query` is an attrs class whose fields are the parameters: `str`, `int`, `bool`, `list[str]`,
+    `Literal[…]`, `… | None`; a default makes one optional. A field `from_` is the parameter `from`.
+    `body` is an attrs class, or a `msgspec.Struct` where a member's name is no identifier
+    (`msgspec.field(name="m.fully_read")`), or `JsonObject`, `RawBody`, `Upload`.
     """
 
     method: str
