@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events: each PDU kept once, what this server knows of it beside it, and the order of a room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import attrs
+from cachetools import LRUCache
+
+from storage.engine.database import Database, Transaction
+from storage.engine.statement import BYTES, INTEGER, Batch
+from storage.event import Event, StateAt, StoredEvent
+from storage.event_ids import pack_event_id, unpack_event_id
+from storage.runtime.caches import cache_of_bytes
+from storage.strings import Strings
+from storage.writing import Writing, each, each_positioned
+
+REJECTED = 1
+SOFT_FAILED = 2
+
+_EVENT_COLUMNS = (
+    "event", "event_id", "room", "type", "state_key", "sender", "status", "topo", "before_branch",
+    "before_revision", "after_branch", "after_revision", "thread", "notify_count", "highlight_count",
+)  # fmt: skip
+_INSERT_JSON = Batch(
+    "INSERT INTO event_json (event, json) SELECT event, json FROM v",
+    columns={"event": INTEGER, "json": BYTES},
+)
+_INSERT = Batch(
+    f"INSERT INTO events (position, {', '.join(_EVENT_COLUMNS)})"
+    f" SELECT base.value + v.i, {', '.join('v.' + c for c in _EVENT_COLUMNS)} FROM base, v",
+    columns={"i": INTEGER, **{c: BYTES if c == "event_id" else INTEGER for c in _EVENT_COLUMNS}},
+)
+_INSERT_REDACTION = Batch(
+    "INSERT INTO redactions (target, event, applied) SELECT target, event, applied FROM v WHERE true"
+    " ON CONFLICT DO NOTHING",
+    columns={"target": BYTES, "event": INTEGER, "applied": INTEGER},
+)
+_SELECT = (
+    "SELECT e.event, e.event_id, e.room, e.status, e.position, e.topo, e.before_branch, e.before_revision,"
+    " e.after_branch, e.after_revision, e.thread, e.notify_count, e.highlight_count, j.json,"
+    " (SELECT min(r.event) FROM redactions r WHERE r.target = e.event_id AND r.applied = 1)"
+)
+_BY_NUMBER = Batch(
+    _SELECT + " FROM v JOIN events e ON e.event = v.event JOIN event_json j ON j.event = e.event",
+    columns={"event": INTEGER},
+)
+_NUMBERS_BY_ID = Batch(
+    "SELECT e.event_id, e.event FROM v JOIN events e ON e.event_id = v.event_id",
+    columns={"event_id": BYTES},
+)
+_IDS_BY_NUMBER = Batch(
+    "SELECT e.event, e.event_id FROM v JOIN events e ON e.event = v.event",
+    columns={"event": INTEGER},
+)
+_BACKWARDS = (
+    "SELECT event, topo, position FROM events WHERE room = ? AND (topo, position) < (?, ?)"
+    " AND (topo, position) > (?, ?) AND status = 0 ORDER BY topo DESC, position DESC LIMIT ?"
+)
+_FORWARDS = (
+    "SELECT event, topo, position FROM events WHERE room = ? AND (topo, position) > (?, ?)"
+    " AND (topo, position) < (?, ?) AND status = 0 ORDER BY topo, position LIMIT ?"
+)
+_BETWEEN = (
+    "SELECT event, topo, position FROM events WHERE room = ? AND position > ? AND position <= ?"
+    " AND status = 0 ORDER BY position DESC LIMIT ?"
+)
+_LAST_POSITIONS = (
+    "SELECT r.room, (SELECT max(e.position) FROM events e WHERE e.room = r.room) FROM rooms r"
+)  # one index look-up per room
+
+
+class Place(NamedTuple):
+    """A place in the order of a room: between events, after the one with this `topo` and `position`."""
+
+    topo: int
+    position: int
+
+
+BEGINNING = Place(-(2**62), -(2**62))
+END = Place(2**62, 2**62)
+
+
+class Placed(NamedTuple):
+    """An event's number and its place in the room."""
+
+    number: int
+    place: Place
+
+
+@attrs.frozen
+class NewEvent:
+    """An event to be stored, with the numbers of its strings; `index` gives its position."""
+
+    stored: StoredEvent
+    room: int
+    type: int
+    state_key: int | None
+    sender: int
+    index: int
+
+
+@attrs.frozen
+class NewRedaction:
+    """A redaction of the event `target`; `applied` where the target is known and may be redacted by it."""
+
+    target: str
+    redaction: int
+    redaction_id: str
+    target_number: int | None
+    applied: bool
+
+
+def _event_row(i: int, record: NewEvent) -> tuple[Any, ...]:
+    stored = record.stored
+    before, after = stored.before, stored.after
+    status = (REJECTED if stored.rejected else 0) | (SOFT_FAILED if stored.soft_failed else 0)
+    return (
+        i, stored.number, pack_event_id(stored.event.event_id), record.room, record.type, record.state_key,
+        record.sender, status, stored.topo,
+        before and before.branch, before and before.revision, after and after.branch, after and after.revision,
+        stored.thread, stored.notify_count, stored.highlight_count,
+    )  # fmt: skip
+
+
+WRITINGS = (
+    Writing(NewEvent, _INSERT_JSON, each(lambda r: (r.stored.number, r.stored.event.json))),
+    Writing(NewEvent, _INSERT, each_positioned(_event_row), positioned=True),
+    Writing(
+        NewRedaction,
+        _INSERT_REDACTION,
+        each(lambda r: (pack_event_id(r.target), r.redaction, int(r.applied))),
+    ),
+)
+
+
+class Events:
+    """Reads events, and keeps those used last within `cache_bytes` of memory."""
+
+    def __init__(self, database: Database, strings: Strings, *, cache_bytes: int) -> None:
+        self._database = database
+        self._strings = strings
+        self._cache: LRUCache[int, StoredEvent] = cache_of_bytes(cache_bytes, _memory_of)
+
+    def cached(self, number: int) -> StoredEvent | None:
+        """The event with this number if it is in memory."""
+        return self._cache.get(number)
+
+    def remember(self, stored: StoredEvent) -> None:
+        """Keep an event that was just committed."""
+        self._cache[stored.number] = stored
+
+    def redacted(self, number: int, redaction_id: str) -> None:
+        """The event with this number is redacted from now on."""
+        stored = self._cache.get(number)
+        if stored is not None and stored.redacted_by is None:
+            self._cache[number] = attrs.evolve(stored, redacted_by=redaction_id)
+
+    async def get(self, numbers: Iterable[int]) -> dict[int, StoredEvent]:
+        """The events with these numbers; those that are not stored are left out."""
+        found: dict[int, StoredEvent] = {}
+        missing: list[int] = []
+        for number in numbers:
+            stored = self._cache.get(number)
+            if stored is None:
+                missing.append(number)
+            else:
+                found[number] = stored
+        if missing:
+            for stored in await self._database.read("read events", lambda txn: self.get_txn(txn, missing)):
+                found[stored.number] = stored
+                self._cache[stored.number] = stored
+        return found
+
+    def get_txn(self, txn: Transaction, numbers: Iterable[int]) -> list[StoredEvent]:
+        """As `get`, inside a transaction of the caller's and leaving the cache as it is; in no order."""
+        rows = txn.batch(_BY_NUMBER, [(number,) for number in set(numbers)])
+        rooms = self._strings.values_txn(txn, {row[2] for row in rows})
+        redactions = {row[14] for row in rows if row[14] is not None}
+        ids = {
+            event: unpack_event_id(packed)
+            for event, packed in txn.batch(_IDS_BY_NUMBER, [(event,) for event in redactions])
+        }
+        return [_stored(row, rooms[row[2]], ids) for row in rows]
+
+    async def by_id(self, event_ids: Iterable[str]) -> dict[str, StoredEvent]:
+        """The stored events among these ids."""
+        numbers = await self.numbers(event_ids)
+        stored = await self.get(numbers.values())
+        return {event_id: stored[number] for event_id, number in numbers.items() if number in stored}
+
+    async def numbers(self, event_ids: Iterable[str]) -> dict[str, int]:
+        """The numbers of those of `event_ids` that are stored."""
+        rows = [(pack_event_id(event_id),) for event_id in set(event_ids)]
+        found = await self._database.read("find events", lambda txn: txn.batch(_NUMBERS_BY_ID, rows))
+        return {unpack_event_id(packed): number for packed, number in found}
+
+    async def backwards(self, room: int, *, before: Place, after: Place, limit: int) -> list[Placed]:
+        """At most `limit` events of the room between two places, the latest first. Both ends are left out."""
+        parameters = (room, *before, *after, limit)
+        rows = await self._database.read("page back", lambda txn: txn.rows(_BACKWARDS, parameters))
+        return _placed(rows)
+
+    async def forwards(self, room: int, *, after: Place, before: Place, limit: int) -> list[Placed]:
+        """At most `limit` events of the room between two places, the earliest first. Both ends are left out."""
+        parameters = (room, *after, *before, limit)
+        rows = await self._database.read("page forward", lambda txn: txn.rows(_FORWARDS, parameters))
+        return _placed(rows)
+
+    async def between(self, room: int, *, after: int, upto: int, limit: int) -> list[Placed]:
+        """The latest `limit` events of the room with `after` < position <= `upto`, the latest first."""
+        parameters = (room, after, upto, limit)
+        return _placed(await self._database.read("events since", lambda txn: txn.rows(_BETWEEN, parameters)))
+
+    def last_positions_txn(self, txn: Transaction) -> dict[int, int]:
+        """For every room that has events, the position of the latest."""
+        return {room: position for room, position in txn.rows(_LAST_POSITIONS) if position is not None}
+
+
+def _placed(rows: Sequence[tuple[Any, ...]]) -> list[Placed]:
+    return [Placed(number, Place(topo, position)) for number, topo, position in rows]
+
+
+def _memory_of(stored: StoredEvent) -> int:
+    """A rough count of the bytes that a cached event holds: the JSON, its decoded content, and the records."""
+    return 2 * len(stored.event.json) + 1000
+
+
+def _stored(row: tuple[Any, ...], room_id: str, ids: dict[int, str]) -> StoredEvent:
+    status = row[3]
+    return StoredEvent(
+        event=Event.decode(row[13], unpack_event_id(row[1]), room_id),
+        number=row[0],
+        position=row[4],
+        topo=row[5],
+        before=None if row[6] is None else StateAt(row[6], row[7]),
+        after=None if row[8] is None else StateAt(row[8], row[9]),
+        rejected=bool(status & REJECTED),
+        soft_failed=bool(status & SOFT_FAILED),
+        thread=row[10],
+        notify_count=row[11],
+        highlight_count=row[12],
+        redacted_by=None if row[14] is None else ids.get(row[14]),
+    )

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a unit holds, and the order in which the records of a batch are written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from storage import (
+    aliases,
+    client_transactions,
+    events,
+    jobs,
+    memberships,
+    rooms,
+    state,
+    strings,
+)
+from storage.engine.database import Transaction
+from storage.engine.statement import Batch
+from storage.writing import Indexed, Writing, grouped
+
+WRITINGS: tuple[Writing[Any], ...] = (
+    *strings.WRITINGS,
+    *rooms.WRITINGS,
+    *events.WRITINGS,
+    *state.WRITINGS,
+    *memberships.WRITINGS,
+    *client_transactions.WRITINGS,
+    *aliases.WRITINGS,
+    *jobs.WRITINGS,
+)
+"""In this order; those that need positions come last, after the counter is taken."""
+
+_KINDS = frozenset(writing.record for writing in WRITINGS)
+
+
+@attrs.define(eq=False)
+class RoomEpoch:
+    """A room from one loading into memory to the next: what its units build on.
+
+    `fence` is the version of the room's row that the next commit expects. Once `broken`, what still
+    waits of the room builds on something that was not written, and is not written either.
+    """
+
+    room: int
+    fence: int
+    broken: bool = False
+
+
+@attrs.frozen(eq=False)
+class Unit:
+    """What one request wants durable: all of it or nothing.
+
+    A record with an attribute `index` (from 1 to `positions`) bears the position that this index gets.
+    `epoch` is set where the unit extends a room.
+    """
+
+    records: Sequence[Any]
+    positions: int = 0
+    epoch: RoomEpoch | None = None
+
+    def __attrs_post_init__(self) -> None:
+        for record in self.records:
+            if type(record) not in _KINDS:
+                raise TypeError(f"no table takes records of {type(record).__name__}")
+
+
+def write_head_txn(txn: Transaction, records: Sequence[Indexed[Any]]) -> None:
+    """Write the rows of a batch that bear no position."""
+    groups = grouped(records)
+    for writing in WRITINGS:
+        if not writing.positioned and writing.record in groups:
+            rows = writing.rows(groups[writing.record])
+            if rows:
+                txn.batch(writing.statement, rows)
+
+
+def positioned_rows(records: Sequence[Indexed[Any]]) -> list[tuple[Batch, list[tuple[Any, ...]]]]:
+    """The statements and rows of a batch that bear positions."""
+    groups = grouped(records)
+    return [
+        (writing.statement, writing.rows(groups[writing.record]))
+        for writing in WRITINGS
+        if writing.positioned and writing.record in groups
+    ]

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state of rooms over time: branches, each a timeline of values by key. Branch 0 is the current state.
+
+Every change is stored once. A value holds from one revision of its branch until before another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import attrs
+
+from storage.engine.database import Transaction
+from storage.engine.statement import INTEGER, Batch
+from storage.event import StateAt
+from storage.event_ids import unpack_event_id
+from storage.writing import Indexed, Writing, each_positioned
+
+OPEN = 2**62
+"""The end of a value that still holds."""
+
+MEMBERSHIPS = ("leave", "join", "invite", "ban", "knock")
+"""What the column `membership` counts."""
+
+_CLOSE = Batch(
+    "UPDATE state_rows SET to_revision = v.revision FROM v WHERE state_rows.room = v.room"
+    " AND state_rows.branch = v.branch AND state_rows.type = v.type AND state_rows.state_key = v.state_key"
+    f" AND state_rows.to_revision = {OPEN}",
+    columns=dict.fromkeys(("room", "branch", "type", "state_key", "revision"), INTEGER),
+)
+_ROW_COLUMNS = (
+    "room", "branch", "type", "state_key", "from_revision", "to_revision", "event", "membership",
+)  # fmt: skip
+_INSERT = Batch(
+    f"INSERT INTO state_rows ({', '.join(_ROW_COLUMNS)}) SELECT {', '.join(_ROW_COLUMNS)} FROM v",
+    columns=dict.fromkeys(_ROW_COLUMNS, INTEGER),
+)
+_INSERT_REVISION = Batch(
+    "INSERT INTO state_revisions (room, revision, position)"
+    " SELECT v.room, v.revision, base.value + v.i FROM base, v",
+    columns=dict.fromkeys(("i", "room", "revision"), INTEGER),
+)
+_SELECT_ROWS = (
+    "SELECT s.type, s.state_key, s.event, e.event_id, s.membership"
+    " FROM state_rows s LEFT JOIN events e ON e.event = s.event"
+)
+_CURRENT = f"{_SELECT_ROWS} WHERE s.room = ? AND s.branch = 0 AND s.to_revision = {OPEN}"
+_AT = f"{_SELECT_ROWS} WHERE s.room = ? AND s.branch = ? AND s.from_revision <= ? AND s.to_revision > ?"
+_KEYS_AT = Batch(
+    "SELECT s.type, s.state_key, s.event, s.membership, v.revision FROM v JOIN state_rows s"
+    " ON s.room = v.room AND s.branch = v.branch AND s.type = v.type AND s.state_key = v.state_key"
+    " AND s.from_revision <= v.revision AND s.to_revision > v.revision",
+    columns=dict.fromkeys(("room", "branch", "type", "state_key", "revision"), INTEGER),
+)
+_HEAD = "SELECT coalesce(max(revision), 0) FROM state_revisions WHERE room = ?"
+_REVISION_AT = (
+    "SELECT revision FROM state_revisions WHERE room = ? AND position <= ? ORDER BY position DESC LIMIT 1"
+)
+_CHANGES = (
+    f"{_SELECT_ROWS} WHERE s.room = ? AND s.branch = 0 AND s.from_revision > ? AND s.from_revision <= ?"
+    " ORDER BY s.from_revision"
+)
+
+
+@attrs.frozen
+class StateChange:
+    """A key of a branch takes another value at `revision`; `event` None: the key is removed."""
+
+    room: int
+    branch: int
+    type: int
+    state_key: int
+    revision: int
+    event: int | None
+    membership: str | None = None
+
+
+@attrs.frozen
+class NewRevision:
+    """A revision of branch 0; `index` gives its position."""
+
+    room: int
+    revision: int
+    index: int
+
+
+@attrs.frozen
+class StateRow:
+    """One key of a state: the numbers of its type and state key, and the event that is its value.
+
+    `event` is None where the key was removed. `membership` is set for `m.room.member`.
+    """
+
+    type: int
+    state_key: int
+    event: int | None
+    event_id: str | None
+    membership: str | None
+
+
+def _by_key(records: Sequence[Indexed[StateChange]]) -> dict[tuple[int, ...], list[StateChange]]:
+    changes: dict[tuple[int, ...], list[StateChange]] = {}
+    for _, change in records:
+        changes.setdefault((change.room, change.branch, change.type, change.state_key), []).append(change)
+    return changes
+
+
+def _close_rows(records: Sequence[Indexed[StateChange]]) -> list[tuple[Any, ...]]:
+    return [(*key, changes[0].revision) for key, changes in _by_key(records).items()]
+
+
+def _insert_rows(records: Sequence[Indexed[StateChange]]) -> list[tuple[Any, ...]]:
+    rows = []
+    for key, changes in _by_key(records).items():
+        ends = [change.revision for change in changes[1:]] + [OPEN]
+        for change, end in zip(changes, ends, strict=True):
+            membership = None if change.membership is None else MEMBERSHIPS.index(change.membership)
+            rows.append((*key, change.revision, end, change.event, membership))
+    return rows
+
+
+WRITINGS = (
+    Writing(StateChange, _CLOSE, _close_rows),
+    Writing(StateChange, _INSERT, _insert_rows),
+    Writing(
+        NewRevision, _INSERT_REVISION, each_positioned(lambda i, r: (i, r.room, r.revision)), positioned=True
+    ),
+)
+
+
+class States:
+    """Reads states of rooms."""
+
+    def head_txn(self, txn: Transaction, room: int) -> int:
+        """The latest revision of branch 0; 0 before the first."""
+        row = txn.row(_HEAD, (room,))
+        return row[0] if row else 0
+
+    def revision_at_txn(self, txn: Transaction, room: int, position: int) -> int:
+        """The revision of branch 0 that held at `position`; 0 before the first."""
+        row = txn.row(_REVISION_AT, (room, position))
+        return row[0] if row else 0
+
+    def current_txn(self, txn: Transaction, room: int) -> list[StateRow]:
+        """The current state."""
+        return _state_rows(txn.rows(_CURRENT, (room,)))
+
+    def at_txn(self, txn: Transaction, room: int, state: StateAt) -> list[StateRow]:
+        """The whole state of the room at `state`."""
+        return _state_rows(txn.rows(_AT, (room, state.branch, state.revision, state.revision)))
+
+    def keys_at_txn(
+        self, txn: Transaction, room: int, state: StateAt, keys: Iterable[tuple[int, int]]
+    ) -> dict[tuple[int, int], StateRow]:
+        """Those of `keys` (type, state key) that the state has; rows come without `event_id`."""
+        rows = [(room, state.branch, type_, state_key, state.revision) for type_, state_key in keys]
+        return {
+            (row[0], row[1]): StateRow(row[0], row[1], row[2], None, _membership(row[3]))
+            for row in txn.batch(_KEYS_AT, rows)
+            if row[2] is not None
+        }
+
+    def changes_txn(self, txn: Transaction, room: int, after: int, upto: int) -> list[StateRow]:
+        """The values that keys of branch 0 took in revisions `after` < r <= `upto`, the last of each key."""
+        last = {(row.type, row.state_key): row for row in _state_rows(txn.rows(_CHANGES, (room, after, upto)))}
+        return list(last.values())
+
+
+def _membership(number: int | None) -> str | None:
+    return None if number is None else MEMBERSHIPS[number]
+
+
+def _state_rows(rows: Sequence[tuple[Any, ...]]) -> list[StateRow]:
+    return [
+        StateRow(type_, state_key, event, None if packed is None else unpack_event_id(packed), _membership(m))
+        for type_, state_key, event, packed, m in rows
+    ]

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The write queue: all units that have gathered go to disk in one transaction (group commit)."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from storage.engine.database import Database, Fence, Tail, Transaction
+from storage.engine.errors import DatabaseUnavailable, DataError, FenceLost, OutcomeUnknown
+from storage.engine.statement import INTEGER, TEXT, Batch
+from storage.persist import RoomEpoch, Unit, positioned_rows, write_head_txn
+from storage.runtime.background import BackgroundTasks
+from storage.runtime.clock import Clock
+from storage.strings import NewString, Strings
+
+logger = logging.getLogger(__name__)
+
+_MARK = Batch(
+    "INSERT INTO counters (name, value) SELECT v.name, v.value + v.based * base.value FROM base, v WHERE true"
+    " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    columns={"name": TEXT, "value": INTEGER, "based": INTEGER},
+)
+_READ_MARK = "SELECT value FROM counters WHERE name = ?"
+_FORGET_MARKS = "DELETE FROM counters WHERE name = ? OR name = ?"
+
+
+class RoomReloaded(Exception):
+    """The unit was not written, because what it builds on was not: build it again on the room as it is."""
+
+
+class QueueFull(Exception):
+    """So many units wait that another is not taken."""
+
+
+@attrs.frozen(eq=False)
+class Committed:
+    """A unit that is on disk; the record with index i has the position `base + i`."""
+
+    unit: Unit
+    base: int
+
+
+@attrs.frozen(eq=False)
+class _Waiting:
+    unit: Unit
+    done: Deferred[Committed] = attrs.field(factory=Deferred)
+
+
+class WriteQueue:
+    """The one committer of a process.
+
+    `on_commit` callables hear of each batch, in the order of positions, before its submitters do; they
+    must not fail and not block. At most `batch_limit` units go into one transaction, and at most
+    `queue_limit` wait. An outcome that is unknown is looked up for at most `lookup_timeout` seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        strings: Strings,
+        clock: Clock,
+        background: BackgroundTasks,
+        on_commit: Sequence[Callable[[Sequence[Committed]], None]],
+        batch_limit: int = 500,
+        queue_limit: int = 20_000,
+        lookup_timeout: float = 30.0,
+    ) -> None:
+        self._database = database
+        self._strings = strings
+        self._clock = clock
+        self._background = background
+        self._on_commit = on_commit
+        self._batch_limit = batch_limit
+        self._queue_limit = queue_limit
+        self._lookup_timeout = lookup_timeout
+        self._waiting: deque[_Waiting] = deque()
+        self._committing = False
+        self._batch_number = 0
+        self._strings_sent: Sequence[NewString] = ()
+        process = os.urandom(8).hex()
+        self._commit_mark = f"commit:{process}"
+        self._base_mark = f"base:{process}"
+
+    def submit(self, unit: Unit) -> Deferred[Committed]:
+        """Returns once the unit is on disk.
+
+        Raises `DataError` where the database refuses this unit, `RoomReloaded` where it builds on one
+        that was not written, `DatabaseUnavailable` where nothing could be written, `OutcomeUnknown` where
+        even that could not be found out, and `QueueFull`.
+        """
+        waiting = _Waiting(unit)
+        if len(self._waiting) >= self._queue_limit:
+            if unit.epoch is not None:
+                unit.epoch.broken = True
+            waiting.done.errback(QueueFull("too many writes wait for the database"))
+            return waiting.done
+        self._waiting.append(waiting)
+        if not self._committing:
+            self._committing = True
+            self._background.spawn("write queue", self._commit_waiting())
+        return waiting.done
+
+    async def stop(self) -> None:
+        """Return once all that waits is settled, and take the marks of this process out of the database."""
+        while self._committing:
+            await deferLater(self._clock, 0.01)  # type: ignore[arg-type]
+        marks = (self._commit_mark, self._base_mark)
+        try:
+            await self._database.write("forget marks", lambda txn: txn.execute(_FORGET_MARKS, marks))
+        except DatabaseUnavailable as error:
+            logger.warning("The marks of the write queue stay in the database: %s", error)
+
+    async def _commit_waiting(self) -> None:
+        try:
+            while self._waiting:
+                # Whatever arrives in this turn of the reactor still goes along.
+                await deferLater(self._clock, 0)  # type: ignore[arg-type]
+                batch = self._next_batch()
+                if batch:
+                    await self._commit_batch(batch)
+        finally:
+            self._committing = False
+
+    def _next_batch(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        while self._waiting and len(batch) < self._batch_limit:
+            waiting = self._waiting.popleft()
+            if _is_stale(waiting):
+                _fail(waiting, RoomReloaded())
+            else:
+                batch.append(waiting)
+        return batch
+
+    async def _commit_batch(self, batch: list[_Waiting]) -> None:
+        """Commit `batch`, or find out which of its units can be and answer the others."""
+        try:
+            await self._commit(batch)
+        except FenceLost as lost:
+            _break([w for w in batch if w.unit.epoch and w.unit.epoch.room in lost.rooms])
+            await self._commit_rest(batch)
+        except DataError as error:
+            if len(batch) == 1:
+                _break(batch)
+                _fail(batch[0], error)
+            else:
+                logger.warning("A batch of %d writes is tried one by one: %s", len(batch), error)
+                for waiting in batch:
+                    await self._commit_rest([waiting])
+        except DatabaseUnavailable as error:
+            self._refuse(batch, error)
+        except OutcomeUnknown as error:
+            await self._find_out(batch, error)
+        except Exception as error:
+            logger.exception("A batch of %d writes failed", len(batch))
+            self._refuse(batch, error)
+
+    async def _commit_rest(self, batch: list[_Waiting]) -> None:
+        alive = []
+        for waiting in batch:
+            if _is_stale(waiting):
+                _fail(waiting, RoomReloaded())
+            else:
+                alive.append(waiting)
+        if alive:
+            await self._commit_batch(alive)
+
+    async def _commit(self, batch: list[_Waiting]) -> None:
+        strings = self._strings_sent = self._strings.unwritten()
+        records, _, positions = _numbered(batch)
+        fences = {w.unit.epoch.room: w.unit.epoch.fence for w in batch if w.unit.epoch is not None}
+        self._batch_number += 1
+        marks = [(self._commit_mark, self._batch_number, 0), (self._base_mark, 0, 1)]
+        tail = Tail(
+            fences=tuple(Fence(room, expected) for room, expected in sorted(fences.items())),
+            positions=positions,
+            statements=(*positioned_rows(records), (_MARK, marks)),
+        )
+
+        def head(txn: Transaction) -> None:
+            write_head_txn(txn, [*((0, string) for string in strings), *records])
+
+        base = await self._database.commit("write queue", head, tail)
+        self._settle(batch, base)
+
+    def _settle(self, batch: list[_Waiting], base: int) -> None:
+        """The batch is on disk: raise its fences, tell the listeners, then the submitters."""
+        self._strings.written(self._strings_sent)
+        _, offsets, _ = _numbered(batch)
+        for epoch in _epochs(batch):
+            epoch.fence += 1
+        committed = [
+            Committed(waiting.unit, base + offset) for waiting, offset in zip(batch, offsets, strict=True)
+        ]
+        for listener in self._on_commit:
+            listener(committed)
+        for waiting, outcome in zip(batch, committed, strict=True):
+            waiting.done.callback(outcome)
+
+    def _refuse(self, batch: list[_Waiting], error: Exception) -> None:
+        """Nothing of the batch is written: say so, and have its rooms loaded again."""
+        _break(batch)
+        for waiting in batch:
+            _fail(waiting, error)
+
+    async def _find_out(self, batch: list[_Waiting], error: Exception) -> None:
+        """Look the mark of the batch up before anyone is answered."""
+        logger.warning("The connection broke while a batch was committed; looking up what became of it")
+        deadline = self._clock.seconds() + self._lookup_timeout
+        while True:
+            try:
+                base = await self._database.read("find out", self._mark_txn)
+                break
+            except DatabaseUnavailable:
+                while self._waiting:
+                    self._refuse([self._waiting.popleft()], DatabaseUnavailable("the database is away"))
+                if self._clock.seconds() > deadline:
+                    self._refuse(batch, error)
+                    return
+                await deferLater(self._clock, 0.2)  # type: ignore[arg-type]
+        if base is None:
+            self._refuse(batch, DatabaseUnavailable("the connection to the database broke"))
+            return
+        self._settle(batch, base)
+
+    def _mark_txn(self, txn: Transaction) -> int | None:
+        """The base of the batch sent last if it was committed, else None."""
+        number, base = txn.row(_READ_MARK, (self._commit_mark,)), txn.row(_READ_MARK, (self._base_mark,))
+        if number is None or base is None or number[0] != self._batch_number:
+            return None
+        return int(base[0])
+
+
+def _numbered(batch: Sequence[_Waiting]) -> tuple[list[tuple[int, Any]], list[int], int]:
+    """The records with their units' offsets, the offsets, and how many positions the batch needs."""
+    records: list[tuple[int, Any]] = []
+    offsets = []
+    positions = 0
+    for waiting in batch:
+        offsets.append(positions)
+        records.extend((positions, record) for record in waiting.unit.records)
+        positions += waiting.unit.positions
+    return records, offsets, positions
+
+
+def _is_stale(waiting: _Waiting) -> bool:
+    return waiting.unit.epoch is not None and waiting.unit.epoch.broken
+
+
+def _fail(waiting: _Waiting, error: Exception) -> None:
+    waiting.done.errback(error)
+
+
+def _break(batch: Sequence[_Waiting]) -> None:
+    for epoch in _epochs(batch):
+        epoch.broken = True
+
+
+def _epochs(batch: Sequence[_Waiting]) -> list[RoomEpoch]:
+    return list({id(w.unit.epoch): w.unit.epoch for w in batch if w.unit.epoch is not None}.values())

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How records become rows: for each kind of record, one statement that writes a whole batch of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from storage.engine.statement import Batch
+
+R = TypeVar("R")
+Indexed = tuple[int, R]
+"""A record with the offset in the batch from which its own `index` counts."""
+
+
+@attrs.frozen
+class Writing(Generic[R]):
+    """Writes records of the class `record` with `statement`.
+
+    `rows` turns all records of a batch, in the order of their units, into parameter rows. A `positioned`
+    statement takes positions from the table `base`, and its rows carry `offset + record.index`.
+    """
+
+    record: type[R]
+    statement: Batch
+    rows: Callable[[Sequence[Indexed[R]]], list[tuple[Any, ...]]]
+    positioned: bool = False
+
+
+def each(row: Callable[[R], tuple[Any, ...]]) -> Callable[[Sequence[Indexed[R]]], list[tuple[Any, ...]]]:
+    """Rows made of each record alone, for records without a position."""
+    return lambda records: [row(record) for _, record in records]
+
+
+def each_positioned(
+    row: Callable[[int, R], tuple[Any, ...]],
+) -> Callable[[Sequence[Indexed[R]]], list[tuple[Any, ...]]]:
+    """Rows made of each record and its index in the batch."""
+    return lambda records: [row(offset + record.index, record) for offset, record in records]  # type: ignore[attr-defined]
+
+
+def last_of_each(
+    key: Callable[[R], Hashable], row: Callable[[int, R], tuple[Any, ...]]
+) -> Callable[[Sequence[Indexed[R]]], list[tuple[Any, ...]]]:
+    """Rows of the last record with each key, since one statement may touch a row only once."""
+
+    def rows(records: Sequence[Indexed[R]]) -> list[tuple[Any, ...]]:
+        last = {key(record): (offset, record) for offset, record in records}
+        return [row(offset + getattr(record, "index", 0), record) for offset, record in last.values()]
+
+    return rows
+
+
+def grouped(records: Iterable[Indexed[Any]]) -> dict[type[Any], list[Indexed[Any]]]:
+    """The records by their class, order kept."""
+    groups: dict[type[Any], list[Indexed[Any]]] = {}
+    for indexed in records:
+        groups.setdefault(type(indexed[1]), []).append(indexed)
+    return groups
