@@ -1,0 +1,362 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SQLite: one thread writes, several read, each with a connection of its own, in WAL mode.
+
+The module `sqlite3` gives up the interpreter lock at every step of a statement, and beside a busy reactor it
+takes milliseconds to get it back. So a batch is one statement that ends in one step, and what can be counted
+is not asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+from storage.engine.checkpoints import Checkpoints
+from storage.engine.database import DatabaseSettings, Dialect, Fence, T, Tail, Transaction
+from storage.engine.errors import (
+    DatabaseError,
+    DatabaseUnavailable,
+    DataError,
+    FenceLost,
+    OutcomeUnknown,
+    UnsuitableDatabase,
+)
+from storage.engine.statement import INTEGER, Batch, Row, Value, check_parameters
+from storage.engine.threaded import ThreadedDatabase
+from storage.engine.threads import Mailbox, Observer, Reactor, Threads
+
+logger = logging.getLogger(__name__)
+
+_OLDEST = (3, 35, 0)
+_BUSY_MILLISECONDS = 5_000
+_WRITER_CACHE_KIB = 8_192
+_READER_CACHE_KIB = 4_096
+_STATEMENTS = 512
+_WAL_BYTES_KEPT = 64 * 1024 * 1024
+
+# Numbers of rows for which a batch is prepared, so that few statements serve all sizes.
+# Rows are filled up with NULLs to the next size and cut off again by LIMIT.
+_SIZES = (1, 2, 4, 8, 16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+
+_RAISE_FENCES = Batch(
+    "UPDATE rooms SET fence = fence + 1 FROM v WHERE rooms.room = v.room AND rooms.fence = v.expected",
+    {"room": INTEGER, "expected": INTEGER},
+)
+_LOST_FENCES = Batch(
+    "SELECT v.room FROM v LEFT JOIN rooms ON rooms.room = v.room WHERE rooms.fence IS NOT v.expected",
+    {"room": INTEGER, "expected": INTEGER},
+)
+_TAKE_POSITIONS = "UPDATE counters SET value = value + ? WHERE name = 'position' RETURNING value"
+
+# Primary result codes after which a later attempt may succeed.
+_PASSING = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_NOTADB,
+    }
+)
+# Those after which the connection is not trusted any more.
+_BREAKING = frozenset(
+    {
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_NOMEM,
+    }
+)
+_REFUSED = (sqlite3.IntegrityError, sqlite3.DataError, OverflowError, UnicodeEncodeError)
+
+
+def _primary_code(error: BaseException) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _translated(error: Exception) -> Exception:
+    """The domain error for what `sqlite3` raised; `error` itself where it shows a mistake in a statement."""
+    if isinstance(error, _REFUSED):
+        return DataError(str(error))
+    if _primary_code(error) in _PASSING:
+        return DatabaseUnavailable(f"SQLite: {error}")
+    return error
+
+
+@functools.lru_cache(maxsize=4096)
+def _rendered(statement: Batch, size: int, with_base: bool) -> str:
+    row = f"({', '.join('?' * len(statement.columns))})"
+    values = ", ".join([row] * size)
+    tables = f"v({statement.quoted_columns()}) AS (SELECT * FROM (VALUES {values}) LIMIT ?)"
+    if with_base:
+        tables += ", base(value) AS (VALUES (?))"
+    return statement.after(tables)
+
+
+class SqliteTransaction:
+    """What runs inside of a transaction of one connection."""
+
+    dialect: Dialect = "sqlite"
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._most_parameters = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) - 2
+
+    def rows(self, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
+        """All rows that `sql` gives."""
+        check_parameters(parameters)
+        try:
+            return self._connection.execute(sql, parameters).fetchall()
+        except (sqlite3.Error, *_REFUSED) as error:
+            raise _translated(error) from error
+
+    def row(self, sql: str, parameters: Sequence[Value] = ()) -> Row | None:
+        """The first row that `sql` gives, or None."""
+        check_parameters(parameters)
+        try:
+            first: Row | None = self._connection.execute(sql, parameters).fetchone()
+        except (sqlite3.Error, *_REFUSED) as error:
+            raise _translated(error) from error
+        return first
+
+    def execute(self, sql: str, parameters: Sequence[Value] = ()) -> int:
+        """Run `sql` and return the number of rows that it inserted, changed or deleted."""
+        # Not the cursor's count, which is missing for a statement that begins with WITH.
+        before = self._connection.total_changes
+        self.rows(sql, parameters)
+        return self._connection.total_changes - before
+
+    def batch(self, statement: Batch, rows: Sequence[tuple[Value, ...]]) -> list[Row]:
+        """Run `statement` over all of `rows`."""
+        return self.batch_with_base(statement, rows, None)
+
+    def batch_with_base(
+        self, statement: Batch, rows: Sequence[tuple[Value, ...]], base: int | None
+    ) -> list[Row]:
+        """The same, with the table `base` beside `v` unless it is None."""
+        if not rows:
+            return []
+        statement.transposed(rows)
+        width = len(statement.columns)
+        largest = max(size for size in _SIZES if size * width <= self._most_parameters or size == 1)
+        results: list[Row] = []
+        for start in range(0, len(rows), largest):
+            results += self._chunk(statement, rows[start : start + largest], largest, base)
+        return results
+
+    def _chunk(
+        self, statement: Batch, rows: Sequence[tuple[Value, ...]], largest: int, base: int | None
+    ) -> list[Row]:
+        size = min(next(size for size in _SIZES if size >= len(rows)), largest)
+        parameters: list[Value] = list(chain.from_iterable(rows))
+        parameters += [None] * ((size - len(rows)) * len(statement.columns))
+        parameters.append(len(rows))
+        if base is not None:
+            parameters.append(base)
+        try:
+            return self._connection.execute(
+                _rendered(statement, size, base is not None), parameters
+            ).fetchall()
+        except (sqlite3.Error, *_REFUSED) as error:
+            raise _translated(error) from error
+
+
+class SqliteSession:
+    """One thread's connection."""
+
+    def __init__(self, connection: sqlite3.Connection, *, written: Callable[[], None]) -> None:
+        """`written` is called after each commit."""
+        self._connection = connection
+        self._transaction = SqliteTransaction(connection)
+        self._written = written
+        self._usable = True
+
+    @property
+    def usable(self) -> bool:
+        """False after an error of the disk."""
+        return self._usable
+
+    def read(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` on one snapshot, which `settle` gives up."""
+        try:
+            self._run("BEGIN")
+            return work(self._transaction)
+        except Exception as error:
+            self._roll_back(error)
+            raise
+
+    def write(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` and commit."""
+        try:
+            self._run("BEGIN IMMEDIATE")
+            result = work(self._transaction)
+            self._commit()
+        except Exception as error:
+            self._roll_back(error)
+            raise
+        return result
+
+    def commit(self, head: Callable[[Transaction], None], tail: Tail) -> int:
+        """Run `head` and `tail`, commit, and return the position before the first new one."""
+        try:
+            self._run("BEGIN IMMEDIATE")
+            head(self._transaction)
+            self._raise_fences(tail.fences)
+            base = self._take_positions(tail.positions)
+            for statement, rows in tail.statements:
+                self._transaction.batch_with_base(statement, rows, base)
+            self._commit()
+        except Exception as error:
+            self._roll_back(error)
+            raise
+        return base
+
+    def settle(self) -> None:
+        """End the snapshot of the last read."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def interrupt(self) -> None:
+        """Make the statement that runs fail."""
+        self._connection.interrupt()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _run(self, sql: str) -> None:
+        try:
+            self._connection.execute(sql)
+        except sqlite3.Error as error:
+            raise _translated(error) from error
+
+    def _commit(self) -> None:
+        try:
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            if _primary_code(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY):
+                # The frame that makes the transaction count comes last and was not written.
+                raise _translated(error) from error
+            raise OutcomeUnknown(f"SQLite: {error}") from error
+        self._written()
+
+    def _raise_fences(self, fences: Sequence[Fence]) -> None:
+        expected = [(fence.room, fence.expected) for fence in fences]
+        before = self._connection.total_changes
+        self._transaction.batch(_RAISE_FENCES, expected)
+        if self._connection.total_changes - before < len(expected):
+            self._run("ROLLBACK")
+            self._run("BEGIN")
+            lost = self._transaction.batch(_LOST_FENCES, expected)
+            raise FenceLost(room for (room,) in lost)
+
+    def _take_positions(self, count: int) -> int:
+        row = self._transaction.row(_TAKE_POSITIONS, (count,))
+        if row is None:
+            raise LookupError("the table counters has no row for 'position'")
+        return int(row[0]) - count
+
+    def _roll_back(self, error: Exception) -> None:
+        """End the transaction that `error` broke off."""
+        cause = error.__cause__ if isinstance(error, DatabaseError) else error
+        if cause is not None and _primary_code(cause) in _BREAKING:
+            self._usable = False
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            logger.exception("SQLite could not roll back")
+            self._usable = False
+
+
+def connect(path: str, *, synchronous: Literal["FULL", "NORMAL"], writes: bool) -> sqlite3.Connection:
+    """A connection to the file `path`, for one thread.
+
+    Raises `DatabaseUnavailable` when the file cannot be opened.
+    """
+    try:
+        connection = sqlite3.connect(
+            path,
+            isolation_level=None,
+            timeout=_BUSY_MILLISECONDS / 1000,
+            cached_statements=_STATEMENTS,
+            check_same_thread=False,  # `interrupt` comes from another thread
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB if writes else _READER_CACHE_KIB}")
+        connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_KEPT}")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
+    except sqlite3.Error as error:
+        raise DatabaseUnavailable(f"cannot open the SQLite database {path}: {error}") from error
+    return connection
+
+
+def _check_suitable(path: str) -> None:
+    if sqlite3.sqlite_version_info < _OLDEST:
+        oldest = ".".join(map(str, _OLDEST))
+        raise UnsuitableDatabase(f"SQLite {sqlite3.sqlite_version} is too old: {oldest} or newer is needed")
+    if not path or path.startswith((":memory:", "file:")):
+        raise UnsuitableDatabase(f"the SQLite database must be the path of a file, not {path!r}")
+    directory = Path(path).absolute().parent
+    if not directory.is_dir():
+        raise UnsuitableDatabase(f"the directory {directory} of the SQLite database does not exist")
+
+
+def open_sqlite(
+    settings: DatabaseSettings, *, reactor: Reactor, grace: float, observe: Observer | None
+) -> ThreadedDatabase[SqliteSession]:
+    """The database in the file `settings.path`, made if it is not there; its schema is not looked at.
+
+    Raises `UnsuitableDatabase`.
+    """
+    path = settings.path
+    _check_suitable(path)
+    checkpoints = Checkpoints(lambda: connect(path, synchronous=settings.synchronous, writes=True))
+
+    def open_session(writes: bool) -> SqliteSession:
+        connection = connect(path, synchronous=settings.synchronous, writes=writes)
+        return SqliteSession(connection, written=checkpoints.written)
+
+    mailbox = Mailbox(reactor)
+    writer: Threads[SqliteSession] = Threads(
+        name="sqlite-writer",
+        count=1,
+        open_session=lambda: open_session(True),
+        mailbox=mailbox,
+        reactor=reactor,
+        observe=observe,
+    )
+    readers: Threads[SqliteSession] = Threads(
+        name="sqlite-reader",
+        count=settings.readers,
+        open_session=lambda: open_session(False),
+        mailbox=mailbox,
+        reactor=reactor,
+        observe=observe,
+    )
+    return ThreadedDatabase(
+        dialect="sqlite",
+        committer=writer,
+        writers=writer,
+        readers=readers,
+        grace=grace,
+        on_close=checkpoints.close,
+    )
