@@ -13,7 +13,7 @@ from typing import Any
 from federation.rules.canonical_json import MAX_DEPTH, MAX_INTEGER, check_canonical, encode_canonical
 from federation.rules.errors import EventTooLarge, InvalidEventFormat, InvalidIdentifier
 from federation.rules.hashing import event_id, room_id_of_create
-from federation.rules.identifiers import byte_length, is_hash_id, parse_room_id, parse_user_id
+from federation.rules.identifiers import byte_length, is_hash_id, is_user_id, parse_room_id
 from federation.rules.room_versions import RoomVersion
 from storage.event import Event
 
@@ -107,10 +107,8 @@ def _check_string(pdu: Mapping[str, Any], member: str) -> str:
 
 
 def _check_sender(pdu: Mapping[str, Any]) -> None:
-    try:
-        parse_user_id(_check_string(pdu, "sender"))
-    except InvalidIdentifier as error:
-        raise InvalidEventFormat("sender", str(error)) from error
+    if not is_user_id(_check_string(pdu, "sender")):
+        raise InvalidEventFormat("sender", "must be a user id")
 
 
 def _check_room_id(pdu: Mapping[str, Any], version: RoomVersion) -> None:

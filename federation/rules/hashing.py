@@ -16,7 +16,6 @@ from federation.rules.redaction import redact
 from federation.rules.room_versions import RoomVersion
 
 _NOT_IN_CONTENT_HASH = frozenset({"unsigned", "signatures", "hashes"})
-_NOT_SIGNED = frozenset({"unsigned", "signatures"})
 
 
 def content_hash(pdu: Mapping[str, Any]) -> bytes:
@@ -39,8 +38,8 @@ def content_hash_holds(pdu: Mapping[str, Any]) -> bool:
 def signed_bytes(pdu: Mapping[str, Any], version: RoomVersion) -> bytes:
     """The canonical JSON of the redacted event without signatures: what is signed, and what makes its id."""
     redacted = redact(pdu, version)
-    for key in _NOT_SIGNED & redacted.keys():
-        del redacted[key]
+    redacted.pop("signatures", None)
+    redacted.pop("unsigned", None)
     return encode_canonical(redacted)
 
 

@@ -13,7 +13,10 @@ from federation.rules.errors import InvalidIdentifier
 # Bytes in UTF-8, sigil and domain included.
 MAX_LENGTH = 255
 
+# The common user ids, decided at once: no IPv6 literal, ASCII.
+_ASCII_USER_ID = re.compile(r"@[^:\0]*:[0-9A-Za-z.-]{1,255}(?::[0-9]{1,5})?")
 _DNS_NAME = re.compile(r"[0-9A-Za-z.-]{1,255}")
+_IPV4_CHARACTERS = re.compile(r"[0-9.]+")
 _IPV6_CHARACTERS = re.compile(r"[0-9A-Fa-f:.]{2,45}")
 _PORT = re.compile(r"[0-9]{1,5}")
 _LOCALPART = re.compile(r"[a-z0-9._=/+-]+")
@@ -104,6 +107,8 @@ def _is_ipv6(host: str) -> bool:
 
 
 def _is_ipv4(host: str) -> bool:
+    if not _IPV4_CHARACTERS.fullmatch(host):
+        return False
     try:
         IPv4Address(host)
     except AddressValueError:
@@ -134,6 +139,8 @@ def parse_user_id(user_id: str) -> UserId:
 
 def is_user_id(user_id: str) -> bool:
     """Whether `user_id` is a user id by the historical grammar."""
+    if len(user_id) <= MAX_LENGTH and user_id.isascii() and _ASCII_USER_ID.fullmatch(user_id):
+        return True
     try:
         parse_user_id(user_id)
     except InvalidIdentifier:

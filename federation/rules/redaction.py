@@ -19,7 +19,8 @@ from storage.event import Event
 def redact(pdu: Mapping[str, Any], version: RoomVersion) -> dict[str, Any]:
     """The redacted form of `pdu`, which has a `type` and an object as `content`; it shares what it keeps."""
     rules = version.redaction
-    redacted = {key: value for key, value in pdu.items() if key in rules.members}
+    members = rules.members
+    redacted = {key: value for key, value in pdu.items() if key in members}
     redacted["content"] = redact_content(pdu["type"], pdu["content"], rules)
     return redacted
 

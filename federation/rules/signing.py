@@ -26,6 +26,7 @@ from storage.event import Event
 
 ALGORITHM = "ed25519"
 
+_NOT_HASHED = frozenset({"hashes", "signatures", "unsigned"})
 _NOT_SIGNED = frozenset({"signatures", "unsigned"})
 
 
@@ -133,7 +134,7 @@ def required_signatures(event: Event) -> frozenset[str]:
 
 
 def join_authoriser_server(event: Event, version: RoomVersion) -> str | None:
-    """The server of `content.join_authorised_via_users_server`, whose signature the authorisation rules ask for.
+    """The server of `content.join_authorised_via_users_server`, whose signature the rules ask for.
 
     spec: rooms, "Authorisation rules", 4.2 (version 11), 5.2 (version 12).
     """
@@ -148,11 +149,15 @@ def build_event(fields: dict[str, Any], version: RoomVersion, server_name: str, 
 
     `fields` are the PDU's members without `hashes`, `signatures` and `unsigned` (and without `room_id` for a
     create event of version 12). They belong to the event from here on: `content` is not copied.
-    Raises `InvalidEventFormat` (`EventTooLarge`), `NotCanonicalJson`, `TooDeep`.
+    Raises `InvalidEventFormat` (`EventTooLarge`), `NotCanonicalJson`, `TooDeep`; `ValueError` where the
+    caller gives one of those three members.
     """
+    if not _NOT_HASHED.isdisjoint(fields):
+        raise ValueError("an event that is built has no hashes, signatures or unsigned yet")
     check_json(fields, version)
     check_unsigned_format(fields, version)
-    pdu = {**fields, "hashes": {"sha256": encode_base64(content_hash(fields))}}
+    hashed = sha256(encode_canonical(fields)).digest()
+    pdu = {**fields, "hashes": {"sha256": encode_base64(hashed)}}
     # The same bytes are signed and make the event's id.
     signed = signed_bytes(pdu, version)
     pdu["signatures"] = {server_name: {key.key_id: encode_base64(_sign(signed, key))}}

@@ -49,7 +49,7 @@ def _check_room_id(event: Event, version: RoomVersion) -> None:
 
 
 def check_room(event: Event, create: Event | None, version: RoomVersion) -> Event:
-    """Check that `event` belongs to the room that `create` made; gives `create` back. Raises `AuthRefused`."""
+    """Check that `event` is of the room that `create` made; gives `create` back. Raises `AuthRefused`."""
     if create is None:
         rule = Rule.ROOM_ID if version.room_id_is_create_hash else Rule.AUTH_EVENTS_NO_CREATE
         raise refused(version, rule, "the room has no create event")
