@@ -79,8 +79,10 @@ class Request(Protocol):
     uri: bytes
     path: bytes
     requestHeaders: Headers  # noqa: N815
-    client_address: str
-    """The client's IP address, from `X-Forwarded-For` on listeners that say so; empty on a UNIX socket."""
+
+    @property
+    def client_address(self) -> str:
+        """The client's IP address, from `X-Forwarded-For` where that is trusted; empty on a UNIX socket."""
 
     def header(self, name: str) -> str | None:
         """The last value of a request header."""

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The factory of connections for one or more listening ports, and what its connections share."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory
+from twisted.internet.threads import deferToThreadPool
+from twisted.web.http import HTTPFactory
+from zope.interface import implementer
+
+from federation.http import access_log
+from federation.http.channel import Channel
+from federation.http.request import SiteRequest
+from federation.http.service import Service
+
+_SWEEP_SECONDS = 5.0
+
+
+_HTTPFactory: Any = HTTPFactory  # its types do not allow for another channel
+
+
+@implementer(IProtocolNegotiationFactory)
+class Site(_HTTPFactory):  # type: ignore[misc]
+    """Serves a `Service` over HTTP/1.1.
+
+    `x_forwarded` takes the client's address from `X-Forwarded-For`; only for ports that clients cannot reach
+    but through a proxy. `software` is the answers' `Server` header.
+    """
+
+    noisy = False
+    protocol = Channel
+
+    def __init__(
+        self, *, reactor: Any, service: Service, x_forwarded: bool = False, software: str = "Trellis"
+    ) -> None:
+        super().__init__(timeout=None, reactor=reactor)
+        self.service = service
+        self.x_forwarded = x_forwarded
+        self.software = software.encode("ascii")
+        self.seconds: Callable[[], float] = reactor.seconds
+        self.stopping = False
+        self._channels: set[Channel] = set()
+        self._sweep_call: Any = None
+        self._drained: Deferred[None] | None = None
+
+    def buildProtocol(self, _addr: IAddress | None) -> Channel:  # noqa: N802
+        """A new connection."""
+        channel = Channel()
+        channel.site = channel.factory = self
+        channel.callLater = self.reactor.callLater
+        return channel
+
+    def acceptableProtocols(self) -> list[bytes]:  # noqa: N802
+        """The protocols to negotiate over TLS."""
+        return [b"http/1.1"]
+
+    def startFactory(self) -> None:  # noqa: N802
+        """A port begins to listen."""
+        self._sweep()
+
+    def stopFactory(self) -> None:  # noqa: N802
+        """No port listens any more."""
+        if self._sweep_call is not None:
+            self._sweep_call.cancel()
+            self._sweep_call = None
+
+    # What connections and requests ask for
+
+    def opened(self, channel: Channel) -> None:
+        """A client has connected."""
+        self._channels.add(channel)
+
+    def closed(self, channel: Channel) -> None:
+        """A connection is gone."""
+        self._channels.discard(channel)
+        if self._drained is not None and not self._channels:
+            drained, self._drained = self._drained, None
+            drained.callback(None)
+
+    def log(self, request: SiteRequest) -> None:
+        """Note an answered request in the access log."""
+        if access_log.logger.isEnabledFor(logging.INFO):
+            access_log.log_request(
+                method=request.method,
+                path=request.path,
+                status=request.code,
+                seconds=time.perf_counter() - request.began,
+                length=request.sentLength,
+                requester=request.requester.user_id if request.requester is not None else None,
+                client_address=request.client_address,
+                identifier=request.identifier,
+            )
+
+    def turn(self) -> Deferred[None]:
+        """Fires when the reactor has looked after everybody else."""
+        turn: Deferred[None] = Deferred()
+        self.reactor.callLater(0, turn.callback, None)
+        return turn
+
+    def in_thread(self, work: Callable[[bytes], bytes], body: bytes) -> Deferred[bytes]:
+        """Run `work` beside the reactor."""
+        reactor: Any = self.reactor
+        return deferToThreadPool(reactor, reactor.getThreadPool(), work, body)
+
+    # The end
+
+    def drain(self) -> Deferred[None]:
+        """Close idle connections, the others after their answers; fires when none is left."""
+        self.stopping = True
+        drained: Deferred[None] = Deferred()
+        self._drained = drained
+        for channel in list(self._channels):
+            channel.close()
+        if not self._channels:
+            self._drained = None
+            drained.callback(None)
+        return drained
+
+    def abort(self) -> int:
+        """Cut all connections; returns how many there were."""
+        channels = list(self._channels)
+        for channel in channels:
+            channel.transport.abortConnection()
+        return len(channels)
+
+    def _sweep(self) -> None:
+        """End the connections whose deadline has passed."""
+        now = self.seconds()
+        for channel in [channel for channel in self._channels if channel.deadline < now]:
+            channel.expire()
+        self._sweep_call = self.reactor.callLater(_SWEEP_SECONDS, self._sweep)
