@@ -52,7 +52,7 @@ def redact_event(event: Event, version: RoomVersion) -> Event:
     )
 
 
-def redaction_target(event: Event, version: RoomVersion) -> str | None:
+def redacts(event: Event, version: RoomVersion) -> str | None:
     """The id of the event that the `m.room.redaction` event names, if it names one."""
     if not version.redacts_in_content:
         return event.redacts

@@ -8,7 +8,7 @@ from federation.rules.identifiers import server_of
 from storage.event import Event
 
 
-def may_redact(redaction: Event, target: Event, power_levels: PowerLevels) -> bool:
+def may_apply_redaction(redaction: Event, target: Event, power_levels: PowerLevels) -> bool:
     """Whether the accepted event `redaction` redacts `target`, which it names, under these power levels."""
     # 1: the sender has the redact level; or 2: both senders are of one server.
     return (

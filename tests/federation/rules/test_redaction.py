@@ -11,7 +11,7 @@ import pytest
 from federation.rules.canonical_json import decode_json
 from federation.rules.event_format import parse_pdu
 from federation.rules.hashing import event_id
-from federation.rules.redaction import redact, redact_event, redaction_target
+from federation.rules.redaction import redact, redact_event, redacts
 from federation.rules.room_versions import ROOM_VERSIONS, RoomVersion
 from federation.rules.signing import verify_event_signature
 from tests.support.rooms import ALICE, BOB, make_room, pdu_of, verify_keys
@@ -171,11 +171,11 @@ def test_versions_that_keep_the_target_at_the_top(version: RoomVersion) -> None:
 def test_the_target_of_a_redaction(version: RoomVersion) -> None:
     room = make_room(version)
     event = room.send(ALICE, "m.room.redaction", {"redacts": "$content"}, redacts="$top")
-    assert redaction_target(event, version) == "$content"
-    assert redaction_target(event, attrs.evolve(version, redacts_in_content=False)) == "$top"
+    assert redacts(event, version) == "$content"
+    assert redacts(event, attrs.evolve(version, redacts_in_content=False)) == "$top"
     for content in ({}, {"redacts": 5}, {"redacts": None}):
         event = room.send(ALICE, "m.room.redaction", content, redacts="$top")
-        assert redaction_target(event, version) is None
+        assert redacts(event, version) is None
 
 
 def test_redacting_a_create_event_changes_nothing(version: RoomVersion) -> None:
