@@ -68,6 +68,7 @@ STRINGS = {
     "line breaks": "a\r\nb",
     "a path upwards": "../../../etc/passwd",
 }
+SIGIL_FORMATS = frozenset({"mx-user-id", "mx-room-id", "mx-event-id", "mx-room-alias"})
 IDENTIFIERS = {
     "no identifier": "text",
     "a lone @": "@",
@@ -77,7 +78,7 @@ IDENTIFIERS = {
     "no server name": "@a:",
     "a server name that is none": "!a:exa mple.org",
     "too long": "@" + "a" * 300 + ":example.org",
-    "U+0000 in it": "@a\0b:example.org",
+    "an identifier with U+0000": "@a\0b:example.org",
 }
 INTEGERS = {
     "negative": -1,
@@ -162,7 +163,8 @@ class BadBodies:
     def _merged(sample: dict[str, Any], odd: bytes) -> bytes:
         """Put the sample's members behind those of an object given as text."""
         members = json.dumps(sample).encode()[1:-1]
-        return odd[:-1] + b", " + members + b"}" if members else odd
+        between = b", " if not odd.endswith(b"{}") and members else b""
+        return odd[:-1] + between + members + b"}"
 
     def _member(self, schema: Schema, path: MemberPath, shape: Shape, required: bool) -> Iterator[Case]:
         where = ".".join(map(str, path))
@@ -176,6 +178,9 @@ class BadBodies:
             yield self._with(schema, path, value, f"{where} is {kind}", wrong if surely else None)
         for name, value in self._odd_values(shape).items():
             yield self._with(schema, path, value, f"{where} is {name}", None, asks_peer=True)
+        if shape.format in SIGIL_FORMATS:
+            for name, value in IDENTIFIERS.items():
+                yield self._with(schema, path, value, f"{where} is {name}", Refusal())
 
     def _with(
         self, schema: Schema, path: MemberPath, value: Any, fault: str, refusal: Refusal | None, **more: Any
@@ -194,7 +199,6 @@ class BadBodies:
         odd: dict[str, Any] = {}
         if shape.allows("string"):
             odd |= STRINGS
-            odd |= IDENTIFIERS if (shape.format or "").startswith("mx-") else {}
         if shape.allows("integer"):
             odd |= INTEGERS
         if shape.allows("array"):
