@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.reactor import in_reactor
 
+pytest_plugins = ("tests.support.databases",)
+
 
 @pytest.fixture
 def run():

@@ -8,6 +8,10 @@ import sqlite3
 import threading
 from collections.abc import Callable
 
+from twisted.internet.defer import Deferred
+
+from storage.engine.threads import Mailbox
+
 logger = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 1.0
@@ -24,8 +28,10 @@ class Checkpoints:
     commits wait for it.
     """
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+    def __init__(self, *, connect: Callable[[], sqlite3.Connection], mailbox: Mailbox) -> None:
         self._connect = connect
+        self._mailbox = mailbox
+        self._ended: Deferred[None] = Deferred()
         self._wanted = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sqlite-checkpoints", daemon=True)
@@ -36,13 +42,20 @@ class Checkpoints:
         if not self._wanted.is_set():
             self._wanted.set()
 
-    def close(self) -> None:
-        """End the thread."""
+    async def close(self) -> None:
+        """End the thread; the last connection to close carries the whole log over."""
         self._closing.set()
         self._wanted.set()
+        await self._ended
         self._thread.join()
 
     def _run(self) -> None:
+        try:
+            self._run_until_closed()
+        finally:
+            self._mailbox.send(self._ended, None)
+
+    def _run_until_closed(self) -> None:
         connection: sqlite3.Connection | None = None
         pause = _PAUSE_SECONDS
         while True:

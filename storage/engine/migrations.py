@@ -51,7 +51,7 @@ class Migration:
 def load_migrations(directory: Path, dialect: Dialect) -> tuple[Migration, ...]:
     """The migrations in `directory` for one engine, in order.
 
-    Raises `ValueError` for a file whose name is not understood or a number that is left out.
+    Raises `ValueError` for a file whose name is not understood.
     """
     files: dict[int, list[Path]] = defaultdict(list)
     for path in sorted(
@@ -64,8 +64,6 @@ def load_migrations(directory: Path, dialect: Dialect) -> tuple[Migration, ...]:
         chosen = files[int(name["number"])]
         if engine in (None, dialect):
             chosen.append(path)
-    if sorted(files) != list(range(1, len(files) + 1)):
-        raise ValueError(f"the migrations in {directory} are not numbered from 1 without gaps")
     return tuple(_load(version, files[version], dialect) for version in sorted(files))
 
 
@@ -111,16 +109,18 @@ def _next_step(transaction: Transaction, migrations: Sequence[Migration]) -> boo
         transaction.execute("SET LOCAL lock_timeout = 0")
         transaction.rows("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
     transaction.execute(_TABLE)
-    found = transaction.row("SELECT max(version), max(compat_version) FROM schema_version")
-    version, compat_version = found if found and found[0] is not None else (0, 0)
-    if compat_version > len(migrations):
+    done = transaction.rows("SELECT version, compat_version FROM schema_version")
+    newest = max((migration.version for migration in migrations), default=0)
+    if max((compat_version for _, compat_version in done), default=0) > newest:
         raise UnsuitableDatabase(
-            f"the database has schema version {version}, which this program does not know (it knows up to "
-            f"{len(migrations)}): install a newer release, or restore the backup made before the upgrade"
+            f"the database has schema version {max(done)[0]}, and this program knows those up to {newest}: "
+            "install a newer release, or restore the backup that was made before the upgrade"
         )
-    if version >= len(migrations):
+    versions = {version for version, _ in done}
+    waiting = [migration for migration in migrations if migration.version not in versions]
+    if not waiting:
         return False
-    _run(transaction, migrations[version])
+    _run(transaction, waiting[0])
     return True
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from storage.engine.database import Database, DatabaseSettings
 from storage.engine.migrations import SCHEMA, migrate
+from storage.engine.postgres import open_postgres
 from storage.engine.sqlite import open_sqlite
 from storage.engine.threads import Observer, Reactor
 
@@ -25,7 +26,8 @@ async def open_database(
     told of each piece of work. Raises `DatabaseUnavailable` when the database cannot be reached and
     `UnsuitableDatabase` when this program cannot work with it.
     """
-    database = open_sqlite(settings, reactor=reactor, grace=grace, observe=observe)
+    opening = open_sqlite if settings.engine == "sqlite" else open_postgres
+    database: Database = opening(settings, reactor=reactor, grace=grace, observe=observe)
     try:
         await migrate(database, schema)
     except BaseException:

@@ -112,8 +112,10 @@ class SqliteTransaction:
 
     dialect: Dialect = "sqlite"
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, writes: bool) -> None:
         self._connection = connection
+        self._writes = writes
+        self.failure: Exception | None = None
         self._most_parameters = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER) - 2
 
     def rows(self, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
@@ -122,7 +124,7 @@ class SqliteTransaction:
         try:
             return self._connection.execute(sql, parameters).fetchall()
         except (sqlite3.Error, *_REFUSED) as error:
-            raise _translated(error) from error
+            raise self._failed(error) from error
 
     def row(self, sql: str, parameters: Sequence[Value] = ()) -> Row | None:
         """The first row that `sql` gives, or None."""
@@ -130,7 +132,7 @@ class SqliteTransaction:
         try:
             first: Row | None = self._connection.execute(sql, parameters).fetchone()
         except (sqlite3.Error, *_REFUSED) as error:
-            raise _translated(error) from error
+            raise self._failed(error) from error
         return first
 
     def execute(self, sql: str, parameters: Sequence[Value] = ()) -> int:
@@ -172,16 +174,21 @@ class SqliteTransaction:
                 _rendered(statement, size, base is not None), parameters
             ).fetchall()
         except (sqlite3.Error, *_REFUSED) as error:
-            raise _translated(error) from error
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> Exception:
+        may_write = self._writes or _primary_code(error) != sqlite3.SQLITE_READONLY
+        self.failure = _translated(error) if may_write else error
+        return self.failure
 
 
 class SqliteSession:
     """One thread's connection."""
 
-    def __init__(self, connection: sqlite3.Connection, *, written: Callable[[], None]) -> None:
-        """`written` is called after each commit."""
+    def __init__(self, connection: sqlite3.Connection, *, writes: bool, written: Callable[[], None]) -> None:
+        """`writes`: the connection can write; `written` is called after each commit."""
         self._connection = connection
-        self._transaction = SqliteTransaction(connection)
+        self._writes = writes
         self._written = written
         self._usable = True
 
@@ -193,8 +200,11 @@ class SqliteSession:
     def read(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` on one snapshot, which `settle` gives up."""
         try:
-            self._run("BEGIN")
-            return work(self._transaction)
+            transaction = self._begin("BEGIN")
+            result = work(transaction)
+            if transaction.failure is not None:
+                raise transaction.failure
+            return result
         except Exception as error:
             self._roll_back(error)
             raise
@@ -202,9 +212,9 @@ class SqliteSession:
     def write(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` and commit."""
         try:
-            self._run("BEGIN IMMEDIATE")
-            result = work(self._transaction)
-            self._commit()
+            transaction = self._begin("BEGIN IMMEDIATE")
+            result = work(transaction)
+            self._commit(transaction)
         except Exception as error:
             self._roll_back(error)
             raise
@@ -213,13 +223,13 @@ class SqliteSession:
     def commit(self, head: Callable[[Transaction], None], tail: Tail) -> int:
         """Run `head` and `tail`, commit, and return the position before the first new one."""
         try:
-            self._run("BEGIN IMMEDIATE")
-            head(self._transaction)
-            self._raise_fences(tail.fences)
-            base = self._take_positions(tail.positions)
+            transaction = self._begin("BEGIN IMMEDIATE")
+            head(transaction)
+            self._raise_fences(transaction, tail.fences)
+            base = _take_positions(transaction, tail.positions)
             for statement, rows in tail.statements:
-                self._transaction.batch_with_base(statement, rows, base)
-            self._commit()
+                transaction.batch_with_base(statement, rows, base)
+            self._commit(transaction)
         except Exception as error:
             self._roll_back(error)
             raise
@@ -244,7 +254,13 @@ class SqliteSession:
         except sqlite3.Error as error:
             raise _translated(error) from error
 
-    def _commit(self) -> None:
+    def _begin(self, sql: str) -> SqliteTransaction:
+        self._run(sql)
+        return SqliteTransaction(self._connection, writes=self._writes)
+
+    def _commit(self, transaction: SqliteTransaction) -> None:
+        if transaction.failure is not None:
+            raise transaction.failure
         try:
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
@@ -254,21 +270,14 @@ class SqliteSession:
             raise OutcomeUnknown(f"SQLite: {error}") from error
         self._written()
 
-    def _raise_fences(self, fences: Sequence[Fence]) -> None:
+    def _raise_fences(self, transaction: SqliteTransaction, fences: Sequence[Fence]) -> None:
         expected = [(fence.room, fence.expected) for fence in fences]
         before = self._connection.total_changes
-        self._transaction.batch(_RAISE_FENCES, expected)
+        transaction.batch(_RAISE_FENCES, expected)
         if self._connection.total_changes - before < len(expected):
             self._run("ROLLBACK")
-            self._run("BEGIN")
-            lost = self._transaction.batch(_LOST_FENCES, expected)
+            lost = self._begin("BEGIN").batch(_LOST_FENCES, expected)
             raise FenceLost(room for (room,) in lost)
-
-    def _take_positions(self, count: int) -> int:
-        row = self._transaction.row(_TAKE_POSITIONS, (count,))
-        if row is None:
-            raise LookupError("the table counters has no row for 'position'")
-        return int(row[0]) - count
 
     def _roll_back(self, error: Exception) -> None:
         """End the transaction that `error` broke off."""
@@ -281,6 +290,13 @@ class SqliteSession:
         except sqlite3.Error:
             logger.exception("SQLite could not roll back")
             self._usable = False
+
+
+def _take_positions(transaction: SqliteTransaction, count: int) -> int:
+    row = transaction.row(_TAKE_POSITIONS, (count,))
+    if row is None:
+        raise LookupError("the table counters has no row for 'position'")
+    return int(row[0]) - count
 
 
 def connect(path: str, *, synchronous: Literal["FULL", "NORMAL"], writes: bool) -> sqlite3.Connection:
@@ -329,13 +345,15 @@ def open_sqlite(
     """
     path = settings.path
     _check_suitable(path)
-    checkpoints = Checkpoints(lambda: connect(path, synchronous=settings.synchronous, writes=True))
+    mailbox = Mailbox(reactor)
+    checkpoints = Checkpoints(
+        connect=lambda: connect(path, synchronous=settings.synchronous, writes=True), mailbox=mailbox
+    )
 
     def open_session(writes: bool) -> SqliteSession:
         connection = connect(path, synchronous=settings.synchronous, writes=writes)
-        return SqliteSession(connection, written=checkpoints.written)
+        return SqliteSession(connection, writes=writes, written=checkpoints.written)
 
-    mailbox = Mailbox(reactor)
     writer: Threads[SqliteSession] = Threads(
         name="sqlite-writer",
         count=1,
@@ -358,5 +376,5 @@ def open_sqlite(
         writers=writer,
         readers=readers,
         grace=grace,
-        on_close=checkpoints.close,
+        after_close=checkpoints.close,
     )

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Generic
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -24,19 +24,19 @@ class ThreadedDatabase(Generic[S]):
         writers: Threads[S],
         readers: Threads[S],
         grace: float,
-        on_close: Callable[[], None],
+        after_close: Callable[[], Awaitable[None]],
     ) -> None:
         """`writers` are the same threads as `committer` or as `readers`.
 
         `grace` is how many seconds `close` waits for work under way before it interrupts it, and
-        then again before it leaves it behind; `on_close` is called when all threads have ended.
+        then again before it leaves it behind; `after_close` is called when all threads have ended.
         """
         self._dialect = dialect
         self._committer = committer
         self._writers = writers
         self._readers = readers
         self._grace = grace
-        self._on_close = on_close
+        self._after_close = after_close
 
     @property
     def dialect(self) -> Dialect:
@@ -63,4 +63,4 @@ class ThreadedDatabase(Generic[S]):
                 for threads in (self._committer, self._readers)
             ]
         )
-        self._on_close()
+        await self._after_close()
