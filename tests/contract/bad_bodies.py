@@ -35,7 +35,6 @@ TEXTS_THAT_ARE_NO_JSON = {
     "UTF-8 of a surrogate": b'{"key": "\xed\xa0\x80"}',
     "UTF-16": '{"key": 1}'.encode("utf-16"),
     "a raw U+0000": b'{"key": "\x00"}',
-    "nothing but arrays that open": b"[" * DEPTH,
 }
 NO_OBJECTS = {
     "an array": b"[]",
@@ -45,6 +44,7 @@ NO_OBJECTS = {
     "null": b"null",
     "true": b"true",
     "deep arrays": b"[" * DEPTH + b"]" * DEPTH,
+    "deep arrays that do not close": b"[" * DEPTH,
 }
 ODD_OBJECTS = {
     "a byte order mark": b"\xef\xbb\xbf{}",
