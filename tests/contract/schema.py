@@ -66,9 +66,9 @@ Validator = extend(
 FORMATS = _format_checker()
 
 
-def faults(value: Any, schema: Schema, extract: Extract) -> list[str]:
+def faults(value: Any, schema: Schema, definitions: Mapping[str, Schema]) -> list[str]:
     """Return what is wrong with `value`, each with its JSON path; nothing if it is valid."""
-    whole = {**schema, "definitions": extract.definitions}
+    whole = {**schema, "definitions": definitions}
     errors = sorted(Validator(whole, format_checker=FORMATS).iter_errors(value), key=lambda e: e.json_path)
     return [f"{error.json_path}: {_shortened(_reason(error))}" for error in errors]
 
@@ -109,7 +109,7 @@ class Contract:
         if media_type != "application/json":
             return body
         value = self._decode(operation, status, body)
-        self._break(operation, status, faults(value, content[media_type], self.extract))
+        self._break(operation, status, faults(value, content[media_type], self.extract.definitions))
         return value
 
     def _check_error(self, operation: Operation, status: int, content_type: str, body: bytes) -> Any:
@@ -125,10 +125,10 @@ class Contract:
             self._break(operation, status, [f"$: an error is an object, not {value!r}"])
         may_ask = "client-server.auth_response" in str(content)
         if may_ask and "flows" in value:
-            found = faults(value, content["application/json"], self.extract)
+            found = faults(value, content["application/json"], self.extract.definitions)
         else:
             schema = {} if may_ask else content["application/json"]
-            found = faults(value, schema, self.extract) + self._standard_error_faults(value)
+            found = faults(value, schema, self.extract.definitions) + self._standard_error_faults(value)
         self._break(operation, status, found)
         return value
 
