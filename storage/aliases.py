@@ -26,7 +26,10 @@ _OF_ROOM = "SELECT alias FROM aliases WHERE room = ? ORDER BY alias"
 
 @attrs.frozen
 class Alias:
-    """An alias and the numbers of its room and of the user who made it. A second one of the name is a `DataError`."""
+    """An alias and the numbers of its room and of the user who made it.
+
+    A second one of the same name is a `DataError`.
+    """
 
     alias: str
     room: int

@@ -67,9 +67,8 @@ _BETWEEN = (
     "SELECT event, topo, position FROM events WHERE room = ? AND position > ? AND position <= ?"
     " AND status = 0 ORDER BY position DESC LIMIT ?"
 )
-_LAST_POSITIONS = (
-    "SELECT r.room, (SELECT max(e.position) FROM events e WHERE e.room = r.room) FROM rooms r"
-)  # one index look-up per room
+# One index look-up per room.
+_LAST_POSITIONS = "SELECT r.room, (SELECT max(e.position) FROM events e WHERE e.room = r.room) FROM rooms r"
 
 
 class Place(NamedTuple):
@@ -120,7 +119,8 @@ def _event_row(i: int, record: NewEvent) -> tuple[Any, ...]:
     return (
         i, stored.number, pack_event_id(stored.event.event_id), record.room, record.type, record.state_key,
         record.sender, status, stored.topo,
-        before and before.branch, before and before.revision, after and after.branch, after and after.revision,
+        before and before.branch, before and before.revision,
+        after and after.branch, after and after.revision,
         stored.thread, stored.notify_count, stored.highlight_count,
     )  # fmt: skip
 
@@ -198,13 +198,13 @@ class Events:
         return {unpack_event_id(packed): number for packed, number in found}
 
     async def backwards(self, room: int, *, before: Place, after: Place, limit: int) -> list[Placed]:
-        """At most `limit` events of the room between two places, the latest first. Both ends are left out."""
+        """At most `limit` events between two places, the latest first. Both ends are left out."""
         parameters = (room, *before, *after, limit)
         rows = await self._database.read("page back", lambda txn: txn.rows(_BACKWARDS, parameters))
         return _placed(rows)
 
     async def forwards(self, room: int, *, after: Place, before: Place, limit: int) -> list[Placed]:
-        """At most `limit` events of the room between two places, the earliest first. Both ends are left out."""
+        """At most `limit` events between two places, the earliest first. Both ends are left out."""
         parameters = (room, *after, *before, limit)
         rows = await self._database.read("page forward", lambda txn: txn.rows(_FORWARDS, parameters))
         return _placed(rows)
@@ -224,7 +224,7 @@ def _placed(rows: Sequence[tuple[Any, ...]]) -> list[Placed]:
 
 
 def _memory_of(stored: StoredEvent) -> int:
-    """A rough count of the bytes that a cached event holds: the JSON, its decoded content, and the records."""
+    """About how many bytes a cached event holds: the JSON, its decoded content, and the records."""
     return 2 * len(stored.event.json) + 1000
 
 

@@ -20,12 +20,10 @@ _UPSERT = Batch(
     " forgotten = excluded.forgotten, position = excluded.position",
     columns=dict.fromkeys(_COLUMNS, INTEGER),
 )
-_OF_ACCOUNT = "SELECT account, room, membership, event, forgotten, position FROM memberships WHERE account = ?"
-_OF_ROOM = "SELECT account, room, membership, event, forgotten, position FROM memberships WHERE room = ?"
-_SINCE = (
-    "SELECT account, room, membership, event, forgotten, position FROM memberships"
-    " WHERE position > ? ORDER BY position"
-)
+_SELECT = "SELECT account, room, membership, event, forgotten, position FROM memberships"
+_OF_ACCOUNT = f"{_SELECT} WHERE account = ?"
+_OF_ROOM = f"{_SELECT} WHERE room = ?"
+_SINCE = f"{_SELECT} WHERE position > ? ORDER BY position"
 
 
 @attrs.frozen
@@ -50,9 +48,7 @@ def _row(i: int, record: Membership) -> tuple[Any, ...]:
     return (i, record.account, record.room, membership, record.event, int(record.forgotten))
 
 
-WRITINGS = (
-    Writing(Membership, _UPSERT, last_of_each(lambda r: (r.account, r.room), _row), positioned=True),
-)
+WRITINGS = (Writing(Membership, _UPSERT, last_of_each(lambda r: (r.account, r.room), _row), positioned=True),)
 
 
 class Memberships:

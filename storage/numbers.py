@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Event numbers: handed out from blocks that are taken from the database ahead of need. They carry no order."""
+"""Event numbers: handed out from blocks that are taken ahead of need. They carry no order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ _TAKE_BLOCK = "UPDATE counters SET value = value + ? WHERE name = 'event' RETURN
 
 
 class EventNumbers:
-    """The event numbers of one process, taken `block` at a time; what is left of a block ends with the process."""
+    """The event numbers of one process, taken `block` at a time.
+
+    What is left of a block ends with the process.
+    """
 
     def __init__(self, database: Database, *, block: int = 20_000) -> None:
         self._database = database
@@ -19,6 +22,10 @@ class EventNumbers:
         self._blocks: list[range] = []
         self._left = 0
         self._taking: Deferred[None] | None = None
+
+    def has(self, count: int) -> bool:
+        """Whether `count` numbers can be taken now."""
+        return self._left >= count
 
     async def reserve(self, count: int) -> None:
         """Return once `count` numbers can be taken without waiting.

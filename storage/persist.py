@@ -9,11 +9,15 @@ from typing import Any
 import attrs
 
 from storage import (
+    account_data,
     aliases,
     client_transactions,
     events,
+    filters,
     jobs,
     memberships,
+    profiles,
+    receipts,
     rooms,
     state,
     strings,
@@ -31,6 +35,10 @@ WRITINGS: tuple[Writing[Any], ...] = (
     *client_transactions.WRITINGS,
     *aliases.WRITINGS,
     *jobs.WRITINGS,
+    *account_data.WRITINGS,
+    *receipts.WRITINGS,
+    *profiles.WRITINGS,
+    *filters.WRITINGS,
 )
 """In this order; those that need positions come last, after the counter is taken."""
 

@@ -163,7 +163,9 @@ class States:
 
     def changes_txn(self, txn: Transaction, room: int, after: int, upto: int) -> list[StateRow]:
         """The values that keys of branch 0 took in revisions `after` < r <= `upto`, the last of each key."""
-        last = {(row.type, row.state_key): row for row in _state_rows(txn.rows(_CHANGES, (room, after, upto)))}
+        last = {
+            (row.type, row.state_key): row for row in _state_rows(txn.rows(_CHANGES, (room, after, upto)))
+        }
         return list(last.values())
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 
@@ -126,11 +126,11 @@ class Strings:
         for string in strings:
             self._unwritten.pop(string.value.decode(), None)
 
-    async def _number_in_memory(self, values: Sequence[str]) -> Mapping[str, int]:
+    async def _number_in_memory(self, values: Sequence[str]) -> dict[str, int]:
         if self._highest is None:
             row = await self._database.read("highest string", lambda txn: txn.row(_HIGHEST))
             self._highest = max(self._highest or 0, row[0] if row else 0)
-        numbers = {}
+        numbers: dict[str, int] = {}
         for value in values:
             known = self._numbers.get(value)
             if known is None and value in self._unwritten:

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-# ruff: noqa: N818
 """What can go wrong with a database, the same for both engines.
 
 Whatever a transaction raises, it has been rolled back; only `OutcomeUnknown` leaves open whether it was.

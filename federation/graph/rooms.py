@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rooms that this process owns: found by id, loaded when first written to, dropped when long unused."""
+
+from __future__ import annotations
+
+import secrets
+import string
+from collections import OrderedDict
+from collections.abc import Callable
+
+from federation.graph.current_state import CurrentState
+from federation.graph.drafts import Draft, RecordsOf, Request, no_records
+from federation.graph.loading import LoadedRoom
+from federation.graph.room import GraphTools, RoomGone, RoomGraph
+from federation.rules.room_versions import RoomVersion
+from storage.rooms import NewRoom
+
+_OPAQUE_ID_LENGTH = 18
+
+
+class RoomGraphs:
+    """Rooms by id. At most `limit` idle ones stay in memory."""
+
+    def __init__(self, *, tools: GraphTools, server_name: str, limit: int = 2_000) -> None:
+        self._tools = tools
+        self._server_name = server_name
+        self._limit = limit
+        self._rooms: OrderedDict[int, RoomGraph] = OrderedDict()
+
+    async def get(self, room_id: str) -> RoomGraph:
+        """The graph of the room. Raises `RoomGone` where no such room is known."""
+        room = self._tools.strings.known(room_id)
+        if room is None:
+            room = (await self._tools.strings.find([room_id])).get(room_id)
+        if room is None:
+            raise RoomGone(room_id)
+        graph = self._rooms.get(room)
+        if graph is None:
+            graph = self._remember(RoomGraph(room=room, room_id=room_id, tools=self._tools))
+        else:
+            self._rooms.move_to_end(room)
+        return graph
+
+    async def create(
+        self,
+        version: RoomVersion,
+        create: Draft,
+        request: Callable[[str], Request],
+        records_of: Callable[[int], RecordsOf] = lambda _room: no_records,
+    ) -> RoomGraph:
+        """Begin a room with `create` and the events of `request(room_id)`, all in one unit.
+
+        `records_of(room)` gives what else belongs to the unit. Raises as `RoomGraph.append` does.
+        """
+        room_id = None if version.room_id_is_create_hash else self._new_room_id()
+        event = self._tools.builder.build_create(room_id, create, version)
+        room = (await self._tools.strings.intern([event.room_id]))[event.room_id]
+        graph = RoomGraph(room=room, room_id=event.room_id, tools=self._tools)
+        empty = LoadedRoom(version=version, fence=0, extremities=(), state=CurrentState(version), revision=0)
+        new_room = [NewRoom(room, version.identifier)]
+        await graph.begin(empty, event, request(event.room_id), new_room, records_of(room))
+        return self._remember(graph)
+
+    def _remember(self, graph: RoomGraph) -> RoomGraph:
+        self._rooms[graph.room] = graph
+        if len(self._rooms) > self._limit:
+            for room, candidate in list(self._rooms.items())[:10]:
+                if candidate.is_idle and candidate is not graph:
+                    del self._rooms[room]
+                    break
+        return graph
+
+    def _new_room_id(self) -> str:
+        opaque = "".join(secrets.choice(string.ascii_letters) for _ in range(_OPAQUE_ID_LENGTH))
+        return f"!{opaque}:{self._server_name}"

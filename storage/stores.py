@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All that is kept, one store for each aggregate."""
+
+from __future__ import annotations
+
+import attrs
+
+from storage.account_data import AccountDataStore
+from storage.aliases import Aliases
+from storage.client_transactions import ClientTransactions
+from storage.engine.database import Database
+from storage.events import Events
+from storage.filters import Filters
+from storage.jobs import Jobs
+from storage.memberships import Memberships
+from storage.profiles import Profiles
+from storage.receipts import Receipts
+from storage.rooms import Rooms
+from storage.state import States
+from storage.strings import Strings
+
+
+@attrs.frozen
+class Storage:
+    """The stores of one homeserver, over one database."""
+
+    database: Database
+    strings: Strings
+    rooms: Rooms
+    events: Events
+    states: States
+    memberships: Memberships
+    client_transactions: ClientTransactions
+    aliases: Aliases
+    jobs: Jobs
+    account_data: AccountDataStore
+    receipts: Receipts
+    profiles: Profiles
+    filters: Filters
+
+    @classmethod
+    def over(cls, database: Database, *, event_cache_bytes: int = 32 * 2**20) -> Storage:
+        """The stores over `database`; read events are cached within `event_cache_bytes`."""
+        strings = Strings(database)
+        return cls(
+            database=database,
+            strings=strings,
+            rooms=Rooms(),
+            events=Events(database, strings, cache_bytes=event_cache_bytes),
+            states=States(),
+            memberships=Memberships(database),
+            client_transactions=ClientTransactions(database),
+            aliases=Aliases(database),
+            jobs=Jobs(database),
+            account_data=AccountDataStore(database),
+            receipts=Receipts(database),
+            profiles=Profiles(database),
+            filters=Filters(database),
+        )
