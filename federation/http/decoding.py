@@ -11,7 +11,7 @@ import itertools
 import operator
 import re
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 from urllib.parse import unquote_to_bytes
 
@@ -25,7 +25,7 @@ from federation.rules.canonical_json import MAX_DEPTH
 
 T = TypeVar("T")
 
-_MALFORMED_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_MALFORMED_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _MISSING = re.compile(
     r"^Object missing required field `(?P<name>[^`]*)`(?: - at `\$\.?(?P<at>.*)`)?$", re.DOTALL
 )
@@ -38,17 +38,10 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _TWO_OR_NOTHING = bytes.maketrans(b"[{]}", b"\x02\x02\x00\x00")
 
 
-def decode_segment(segment: bytes, what: str = "The path") -> str:
-    """A percent-decoded path segment or query value, which must be UTF-8 and hold no U+0000.
-
-    Raises InvalidParam, whose text begins with `what`.
-    """
-    if b"%" in segment:
-        if _MALFORMED_ESCAPE.search(segment):
-            raise InvalidParam(f"{what} holds a percent sign that two hexadecimal digits do not follow")
-        segment = unquote_to_bytes(segment)
+def utf8_text(raw: bytes, what: str) -> str:
+    """The text that `raw` is in UTF-8. Raises InvalidParam, whose message begins with `what`."""
     try:
-        text = segment.decode()
+        text = raw.decode()
     except UnicodeDecodeError:
         raise InvalidParam(f"{what} is not UTF-8") from None
     if "\0" in text:
@@ -56,21 +49,28 @@ def decode_segment(segment: bytes, what: str = "The path") -> str:
     return text
 
 
-def split_query(query: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The names and values of a query string, in their encoded form, plus signs taken as spaces."""
-    for pair in query.split(b"&"):
-        if pair:
-            name, _, value = pair.partition(b"=")
-            yield name, value.replace(b"+", b" ")
+def percent_decoded(text: str, what: str) -> str:
+    """`text` without its percent-encoding. Raises InvalidParam, whose message begins with `what`."""
+    if _MALFORMED_ESCAPE.search(text):
+        raise InvalidParam(f"{what} holds a percent sign that two hexadecimal digits do not follow")
+    return utf8_text(unquote_to_bytes(text), what)
 
 
 def query_value(query: bytes, name: str) -> str | None:
     """The first value of the parameter `name`; None if it is not there. Raises InvalidParam."""
     encoded = name.encode()
-    for key, value in split_query(query):
+    for pair in query.split(b"&"):
+        key, _, value = pair.partition(b"=")
         if key == encoded:
-            return decode_segment(value, f"Query parameter {name}")
+            return _query_text(value, f"Query parameter {name}")
     return None
+
+
+def _query_text(value: bytes, what: str) -> str:
+    text = utf8_text(value, what)
+    if "+" in text:
+        text = text.replace("+", " ")
+    return percent_decoded(text, what) if "%" in text else text
 
 
 def query_decoder(kind: type[T]) -> Callable[[bytes], T]:
@@ -84,20 +84,21 @@ def query_decoder(kind: type[T]) -> Callable[[bytes], T]:
         return lambda _query: nothing
     hints = typing.get_type_hints(kind, include_extras=True)
     names = [field.name for field in attrs.fields(cast(type[attrs.AttrsInstance], kind))]
+    labels = {name: f"Query parameter {name.rstrip('_')}" for name in names}
     lists = {name for name in names if _takes_list(hints[name])}
-    by_parameter = {name.rstrip("_").encode(): name for name in names}
+    by_parameter = {name.rstrip("_").encode(): (name, name in lists) for name in names}
     check = integer_check(kind)
 
     def decode(query: bytes) -> T:
         values: dict[str, Any] = {}
-        for key, encoded in split_query(query):
-            name = by_parameter.get(key)
-            if name is None:
-                continue
-            if name in lists:
-                values.setdefault(name, []).append(decode_segment(encoded, f"Query parameter {key.decode()}"))
-            elif name not in values:
-                values[name] = decode_segment(encoded, f"Query parameter {key.decode()}")
+        for pair in query.split(b"&") if query else ():
+            key, _, encoded = pair.partition(b"=")
+            if key in by_parameter:
+                name, repeated = by_parameter[key]
+                if repeated:
+                    values.setdefault(name, []).append(_query_text(encoded, labels[name]))
+                elif name not in values:
+                    values[name] = _query_text(encoded, labels[name])
         try:
             result = msgspec.convert(values, kind, strict=False)
         except msgspec.ValidationError as error:

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from federation.errors import MatrixError, MethodNotAllowed, Unrecognized
-from federation.http.decoding import body_decoder, decode_segment, query_decoder
+from federation.http.decoding import body_decoder, percent_decoded, query_decoder, utf8_text
 from federation.http.endpoint import Endpoint, RawBody, Upload
 
 # Old names that clients still use: each path below the first also answers below the second.
@@ -18,6 +18,7 @@ _ALIASES = (
     ("/_matrix/media/v3/", "/_matrix/media/r0/"),
 )
 
+_PATH = "The path"
 _UNKNOWN = "There is no such endpoint"
 
 
@@ -78,11 +79,10 @@ class Dispatch:
 
         Raises Unrecognized, MethodNotAllowed, and InvalidParam for a segment that does not decode.
         """
-        if b"%" in path or not path.isascii():
-            # The split comes first: an encoded slash belongs to its segment.
-            segments = [decode_segment(segment) for segment in path.split(b"/")]
-        else:
-            segments = path.decode("ascii").split("/")
+        # The split comes before the decoding, so that `%2F` stays within its segment.
+        segments = utf8_text(path, _PATH).split("/")
+        if b"%" in path:
+            segments = [percent_decoded(part, _PATH) if "%" in part else part for part in segments]
         if method == b"HEAD":
             method = b"GET"
         allowed: set[bytes] = set()
@@ -92,16 +92,16 @@ class Dispatch:
         return found
 
     def _find(self, method: bytes, segments: list[str], allowed: set[bytes]) -> Match | None:
+        """The route of `method`; if there is none, the methods of the path are added to `allowed`."""
         slash = len(segments) > 2 and not segments[-1]
+        stem = self._walk(segments[:-1] if slash else segments)
+        ends: list[tuple[_Node | None, list[str]]] = list(stem)
+        with_slash = [(node.literals.get(""), values) for node, values in stem]
         if slash:
             # Declared with the slash, then without it, then as an empty parameter.
-            stem = self._walk(segments[:-1])
-            ends = [(node.literals.get(""), values) for node, values in stem]
-            ends += stem
-            ends += [(node.parameter, [*values, ""]) for node, values in stem]
+            ends = [*with_slash, *ends, *((node.parameter, [*values, ""]) for node, values in stem)]
         else:
-            stem = self._walk(segments)
-            ends = [*stem, *((node.literals.get(""), values) for node, values in stem)]
+            ends += with_slash
         for node, values in ends:
             if node is not None:
                 route = node.routes.get(method)
