@@ -111,7 +111,7 @@ def test_members_of_other_kinds_are_left_out() -> None:
         ({"kind": Kind.CONTENT}, MissingParam, "pattern"),
         ({"actions": [{"set_tweak": "sound", "value": "a" * 20_000}]}, TooLarge, "16384 bytes"),
         ({"kind": Kind.CONTENT, "pattern": "a" * 8193}, TooLarge, "patterns"),
-        ({"kind": Kind.CONTENT, "pattern": "?" * 2049}, TooLarge, "patterns"),
+        ({"kind": Kind.CONTENT, "pattern": "?" * 513}, TooLarge, "patterns"),
         (
             {"conditions": [{"kind": "event_match", "key": "sender", "pattern": "*" + "a" * 8193 + "*"}]},
             TooLarge,
