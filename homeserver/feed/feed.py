@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The change feed of one process: every commit passes through it, and every reader of changes asks it.
+
+Readers see the homeserver as of `position`: whatever a later position bears is left to their next request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import attrs
+
+from homeserver.feed.room_changes import RecentEvents, RoomChanges, placed
+from homeserver.feed.typing import TypingNotifications
+from homeserver.feed.user_rooms import UserRooms
+from homeserver.feed.waiting import Waiting
+from storage.account_data import AccountData
+from storage.engine.database import Transaction
+from storage.events import NewEvent, NewRedaction, Placed
+from storage.memberships import Membership
+from storage.receipts import Receipt
+from storage.runtime.clock import Clock
+from storage.stores import Storage
+from storage.write_queue import Committed
+
+_POSITION = "SELECT value FROM counters WHERE name = 'position'"
+
+
+@attrs.define
+class _Touched:
+    rooms: set[int] = attrs.field(factory=set)
+    accounts: set[int] = attrs.field(factory=set)
+
+
+class Feed:
+    """What has changed since a position, for a room or for a user.
+
+    `start` must have returned before anything is committed or asked.
+    """
+
+    def __init__(self, *, storage: Storage, clock: Clock) -> None:
+        self._storage = storage
+        self.position = 0
+        self.user_rooms = UserRooms(storage.database, storage.memberships)
+        self.rooms = RoomChanges()
+        self.recent = RecentEvents()
+        self.waiting = Waiting(clock=clock, user_rooms=self.user_rooms)
+        self.typing = TypingNotifications(clock=clock, changed=self._typing_changed)
+        self._accounts: dict[int, int] = {}
+        self._started_at = 0
+        self._advance: dict[type[Any], Callable[[Any, int, _Touched], None]] = {
+            NewEvent: self._event,
+            NewRedaction: self._redaction,
+            Membership: self._membership,
+            AccountData: self._account_data,
+            Receipt: self._receipt,
+        }
+
+    async def start(self) -> None:
+        """Read where everything stands."""
+
+        def read(txn: Transaction) -> tuple[int, dict[int, int]]:
+            row = txn.row(_POSITION)
+            rooms = self._storage.events.last_positions_txn(txn)
+            for room, position in self._storage.receipts.last_positions_txn(txn).items():
+                rooms[room] = max(rooms.get(room, 0), position)
+            return (row[0] if row else 0), rooms
+
+        self.position, rooms = await self._storage.database.read("start the feed", read)
+        self._started_at = self.position
+        self.rooms.fill(rooms)
+
+    def on_commit(self, batch: Sequence[Committed]) -> None:
+        """Take in a batch (of the write queue's, in the order of positions) and wake those concerned."""
+        touched = _Touched()
+        for committed in batch:
+            for record in committed.unit.records:
+                advance = self._advance.get(type(record))
+                if advance is not None:
+                    advance(record, committed.base, touched)
+            self.position = max(self.position, committed.base + committed.unit.positions)
+        self.waiting.wake(touched.rooms, touched.accounts)
+
+    def account_changed_since(self, account: int, position: int) -> bool:
+        """Whether the user's account data or memberships may have changed after `position`."""
+        last = self._accounts.get(account)
+        if last is not None:
+            return last > position
+        return position < self._started_at
+
+    async def events_between(self, room: int, *, after: int, upto: int, limit: int) -> Sequence[Placed]:
+        """The latest `limit` events of the room with `after` < position <= `upto`, the latest first."""
+        if self.rooms.last(room) <= after:
+            return ()
+        recent = self.recent.between(room, after=after, upto=upto, limit=limit)
+        if recent is not None:
+            return recent
+        return await self._storage.events.between(room, after=after, upto=upto, limit=limit)
+
+    def changed_rooms(self, position: int, mine: Collection[int]) -> list[int]:
+        """Those of the rooms `mine` in which events or receipts changed after `position`."""
+        return self.rooms.since(position, mine)
+
+    def _event(self, record: NewEvent, base: int, touched: _Touched) -> None:
+        position = base + record.index
+        stored = attrs.evolve(record.stored, position=position)
+        self._storage.events.remember(stored)
+        if stored.rejected or stored.soft_failed or stored.topo is None:
+            return
+        before = self.rooms.last(record.room)
+        self.recent.appended(record.room, placed(stored.number, stored.topo, position), before=before)
+        self.rooms.changed(record.room, position)
+        touched.rooms.add(record.room)
+
+    def _redaction(self, record: NewRedaction, _base: int, _touched: _Touched) -> None:
+        if record.applied and record.target_number is not None:
+            self._storage.events.redacted(record.target_number, record.redaction_id)
+
+    def _membership(self, record: Membership, base: int, touched: _Touched) -> None:
+        position = base + record.index
+        self.user_rooms.apply(attrs.evolve(record, position=position))
+        self._account(record.account, position, touched)
+
+    def _account_data(self, record: AccountData, base: int, touched: _Touched) -> None:
+        self._account(record.account, base + record.index, touched)
+
+    def _account(self, account: int, position: int, touched: _Touched) -> None:
+        self._accounts[account] = max(self._accounts.get(account, 0), position)
+        touched.accounts.add(account)
+
+    def _receipt(self, record: Receipt, base: int, touched: _Touched) -> None:
+        self.rooms.changed(record.room, base + record.index)
+        touched.accounts.add(record.reader)
+        if not record.private:
+            touched.rooms.add(record.room)
+
+    def _typing_changed(self, room: int) -> None:
+        self.waiting.wake((room,), ())
