@@ -14,18 +14,18 @@ from storage.engine.threads import Mailbox
 
 logger = logging.getLogger(__name__)
 
-_PAUSE_SECONDS = 1.0
-_BUSY_PAUSE_SECONDS = 0.25
-_MANY_PAGES = 4_096
-_TIMEOUT_MILLISECONDS = 100
+_LONGEST_PAUSE_SECONDS = 1.0
+_SHORTEST_PAUSE_SECONDS = 0.05
+_PAGES_AT_ONCE = 2_000
 
 
 class Checkpoints:
     """A thread that runs a checkpoint a moment after something was written.
 
-    A passive checkpoint holds up no one, but under a steady load it never reaches the end of the log,
-    which then grows for ever. So once the log is long, a second one takes the little that is left, and
-    commits wait for it.
+    A passive checkpoint holds up no one, but under a steady load it never reaches the end of the log, which
+    would grow for ever. So once the log is long, the writer carries over the little that is left between two
+    commits; the next one then begins the log anew, unless a read still needs it. A log that stays
+    small is also quicker: a sync of a file that grows has more to write.
     """
 
     def __init__(self, *, connect: Callable[[], sqlite3.Connection], mailbox: Mailbox) -> None:
@@ -34,6 +34,7 @@ class Checkpoints:
         self._ended: Deferred[None] = Deferred()
         self._wanted = threading.Event()
         self._closing = threading.Event()
+        self._is_long = False
         self._thread = threading.Thread(target=self._run, name="sqlite-checkpoints", daemon=True)
         self._thread.start()
 
@@ -41,6 +42,15 @@ class Checkpoints:
         """Note that a transaction was committed; called in any thread."""
         if not self._wanted.is_set():
             self._wanted.set()
+
+    def catch_up(self, writer: sqlite3.Connection) -> None:
+        """Carry over what is left of a long log; called between two commits in the writer's thread."""
+        if self._is_long:
+            self._is_long = False
+            try:
+                _checkpoint(writer)
+            except sqlite3.Error as error:
+                logger.warning("SQLite could not run a checkpoint: %s", error)
 
     async def close(self) -> None:
         """End the thread; the last connection to close carries the whole log over."""
@@ -57,28 +67,30 @@ class Checkpoints:
 
     def _run_until_closed(self) -> None:
         connection: sqlite3.Connection | None = None
-        pause = _PAUSE_SECONDS
-        while True:
-            self._wanted.wait()
-            if self._closing.wait(pause):
-                break
+        pause = _LONGEST_PAUSE_SECONDS
+        while self._wanted.wait() and not self._closing.wait(pause):
             self._wanted.clear()
             try:
                 connection = connection or self._connect()
-                pause = _BUSY_PAUSE_SECONDS if _checkpoint(connection) > _MANY_PAGES else _PAUSE_SECONDS
+                pages = _checkpoint(connection)
             except Exception as error:
                 logger.warning("SQLite could not run a checkpoint: %s", error)
                 if connection is not None:
                     connection.close()
-                connection = None
+                connection, pages = None, 0
+            self._is_long = pages >= _PAGES_AT_ONCE
+            pause = _pause(pages)
         if connection is not None:
             connection.close()
 
 
+def _pause(pages: int) -> float:
+    """How long to wait for the next checkpoint when the last one met so many pages."""
+    wanted = _LONGEST_PAUSE_SECONDS * _PAGES_AT_ONCE / max(pages, 1)
+    return min(max(wanted, _SHORTEST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
+
+
 def _checkpoint(connection: sqlite3.Connection) -> int:
-    """Carry over what can be without waiting, all of it if the log is long; return how many pages it had."""
-    connection.execute(f"PRAGMA busy_timeout = {_TIMEOUT_MILLISECONDS}")
+    """Carry over what can be without waiting; return how many pages the log had."""
     _busy, pages, _done = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-    if pages > _MANY_PAGES:
-        connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
     return int(pages)

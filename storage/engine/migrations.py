@@ -2,9 +2,12 @@
 """The schema's migrations: numbered files of SQL, each run in a transaction of its own and recorded.
 
 `0003_name.sql` is for both engines; `0003_name.sqlite.sql` and `0003_name.postgresql.sql` run after it, in
-the same transaction, on one engine. In them the words BYTES, NUMBER and WITHOUT_ROWID stand for what each
-engine calls it (BLOB or BYTEA, INTEGER or BIGINT, WITHOUT ROWID or nothing). `NUMBER PRIMARY KEY
-NEVER_REUSED` is a key that the database numbers itself and gives only once.
+the same transaction, on one engine. A number may have several files, which run in the order of their names,
+and numbers may be left out.
+
+In them the words BYTES, NUMBER and WITHOUT_ROWID stand for what each engine calls it (BLOB or BYTEA, INTEGER
+or BIGINT, WITHOUT ROWID or nothing). `NUMBER PRIMARY KEY NEVER_REUSED` is a key that the database numbers
+itself and gives only once.
 
 A line `-- compat: 2` says that programs of version 2 and later can still work with the database after this
 migration; without it, only those that know the migration can.
@@ -80,6 +83,11 @@ def load_migrations(directory: Path, dialect: Dialect) -> tuple[Migration, ...]:
     return tuple(_load(version, files[version], dialect) for version in sorted(files))
 
 
+def newest_version(migrations: Sequence[Migration]) -> int:
+    """The schema version that `migrations` lead to."""
+    return max((migration.version for migration in migrations), default=0)
+
+
 def _load(version: int, paths: Sequence[Path], dialect: Dialect) -> Migration:
     texts = [path.read_text(encoding="utf-8") for path in paths]
     declared = [int(compat) for text in texts for compat in _COMPAT.findall(text)]
@@ -123,7 +131,7 @@ def _next_step(transaction: Transaction, migrations: Sequence[Migration]) -> boo
         transaction.rows("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
     transaction.execute(_TABLE)
     done = transaction.rows("SELECT version, compat_version FROM schema_version")
-    newest = max((migration.version for migration in migrations), default=0)
+    newest = newest_version(migrations)
     if max((compat_version for _, compat_version in done), default=0) > newest:
         raise UnsuitableDatabase(
             f"the database has schema version {max(done)[0]}, and this program knows those up to {newest}: "

@@ -58,7 +58,7 @@ _BYTES = new_type((17,), "TRELLIS_BYTES", _bytes)
 _NUMERIC = new_type((1700,), "TRELLIS_NUMERIC", _number)
 
 
-def _connect(arguments: Mapping[str, str | int]) -> Connection:
+def connect(arguments: Mapping[str, str | int]) -> Connection:
     """A new connection, set up. Raises `UnsuitableDatabase` and what psycopg2 raises."""
     wanted: dict[str, Any] = {**_DEFAULTS, **arguments, "client_encoding": "UTF8"}
     connection: Connection = psycopg2.connect(**wanted)
@@ -106,7 +106,7 @@ class Connector:
         if self._away is not None:
             raise DatabaseUnavailable(self._away)
         try:
-            return _connect(self._arguments)
+            return connect(self._arguments)
         except psycopg2.Error as error:
             away = f"cannot connect to PostgreSQL: {str(error).strip()}"
             self._went_away(away)
@@ -129,7 +129,7 @@ class Connector:
         while not self._closing.wait(pause):
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
             try:
-                _connect(self._arguments).close()
+                connect(self._arguments).close()
             except (psycopg2.Error, UnsuitableDatabase) as error:
                 self._away = f"cannot connect to PostgreSQL: {str(error).strip()}"
             else:

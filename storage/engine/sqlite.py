@@ -185,11 +185,11 @@ class SqliteTransaction:
 class SqliteSession:
     """One thread's connection."""
 
-    def __init__(self, connection: sqlite3.Connection, *, writes: bool, written: Callable[[], None]) -> None:
-        """`writes`: the connection can write; `written` is called after each commit."""
+    def __init__(self, connection: sqlite3.Connection, *, writes: bool, checkpoints: Checkpoints) -> None:
+        """`writes`: the connection can write."""
         self._connection = connection
         self._writes = writes
-        self._written = written
+        self._checkpoints = checkpoints
         self._usable = True
 
     @property
@@ -236,9 +236,11 @@ class SqliteSession:
         return base
 
     def settle(self) -> None:
-        """End the snapshot of the last read."""
+        """End the snapshot of the last read, or shorten the log after a write."""
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
+        elif self._writes:
+            self._checkpoints.catch_up(self._connection)
 
     def interrupt(self) -> None:
         """Make the statement that runs fail."""
@@ -268,7 +270,7 @@ class SqliteSession:
                 # The frame that makes the transaction count comes last and was not written.
                 raise _translated(error) from error
             raise OutcomeUnknown(f"SQLite: {error}") from error
-        self._written()
+        self._checkpoints.written()
 
     def _raise_fences(self, transaction: SqliteTransaction, fences: Sequence[Fence]) -> None:
         expected = [(fence.room, fence.expected) for fence in fences]
@@ -352,7 +354,7 @@ def open_sqlite(
 
     def open_session(writes: bool) -> SqliteSession:
         connection = connect(path, synchronous=settings.synchronous, writes=writes)
-        return SqliteSession(connection, writes=writes, written=checkpoints.written)
+        return SqliteSession(connection, writes=writes, checkpoints=checkpoints)
 
     writer: Threads[SqliteSession] = Threads(
         name="sqlite-writer",

@@ -28,7 +28,7 @@ def items_schema(tmp_path: Path) -> Path:
     directory = tmp_path / "schema"
     directory.mkdir()
     (directory / "0001_foundation.sql").write_text(TABLES)
-    shutil.copy(SCHEMA / "0001_foundation.postgresql.sql", directory)
+    shutil.copy(SCHEMA / "0001_commit.postgresql.sql", directory)
     return directory
 
 
