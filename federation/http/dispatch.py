@@ -79,6 +79,8 @@ class Dispatch:
 
         Raises Unrecognized, MethodNotAllowed, and InvalidParam for a segment that does not decode.
         """
+        if not path.startswith(b"/"):
+            path = _origin_form(path)
         # The split comes before the decoding, so that `%2F` stays within its segment.
         segments = utf8_text(path, _PATH).split("/")
         if b"%" in path:
@@ -147,6 +149,14 @@ class Dispatch:
             other = node.routes[method].endpoint
             raise RoutesError(f"{route.endpoint.method} {path} is declared twice, as {other.path} too")
         node.routes[method] = route
+
+
+def _origin_form(target: bytes) -> bytes:
+    """The path of a request target that is a whole URI. spec: RFC 9112, section 3.2.2. Raises Unrecognized."""
+    scheme, _, rest = target.partition(b"://")
+    if scheme.lower() not in (b"http", b"https") or b"/" not in rest:
+        raise Unrecognized(_UNKNOWN)
+    return b"/" + rest.partition(b"/")[2]
 
 
 def _route(endpoint: Endpoint) -> Route:

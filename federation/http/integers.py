@@ -26,7 +26,7 @@ def integer_check(kind: Any) -> Callable[[Any], str] | None:
     check = _check_of(kind, ())
     if check is None:
         return None
-    return lambda value: check(value).removeprefix(".")
+    return lambda value: _shown(check(value))
 
 
 def _check_of(kind: Any, outer: tuple[Any, ...]) -> Check | None:
@@ -117,3 +117,7 @@ def _check_of_union(checks: list[Check]) -> Check | None:
     if len(checks) == 1:
         return checks[0]
     return lambda value: next((wrong for check in checks if (wrong := check(value))), "")
+
+
+def _shown(path: str) -> str:
+    return path if path == "." else path.removeprefix(".")
