@@ -10,17 +10,21 @@ import attrs
 
 from storage import (
     account_data,
+    accounts,
     aliases,
     client_transactions,
+    devices,
     events,
     filters,
     jobs,
     memberships,
     profiles,
     receipts,
+    registration_tokens,
     rooms,
     state,
     strings,
+    user_interactive_sessions,
 )
 from storage.engine.database import Transaction
 from storage.engine.statement import Batch
@@ -39,6 +43,10 @@ WRITINGS: tuple[Writing[Any], ...] = (
     *receipts.WRITINGS,
     *profiles.WRITINGS,
     *filters.WRITINGS,
+    *accounts.WRITINGS,
+    *devices.WRITINGS,
+    *registration_tokens.WRITINGS,
+    *user_interactive_sessions.WRITINGS,
 )
 """In this order; those that need positions come last, after the counter is taken."""
 

@@ -6,8 +6,10 @@ from __future__ import annotations
 import attrs
 
 from storage.account_data import AccountDataStore
+from storage.accounts import Accounts
 from storage.aliases import Aliases
 from storage.client_transactions import ClientTransactions
+from storage.devices import Devices
 from storage.engine.database import Database
 from storage.events import Events
 from storage.filters import Filters
@@ -15,9 +17,11 @@ from storage.jobs import Jobs
 from storage.memberships import Memberships
 from storage.profiles import Profiles
 from storage.receipts import Receipts
+from storage.registration_tokens import RegistrationTokens
 from storage.rooms import Rooms
 from storage.state import States
 from storage.strings import Strings
+from storage.user_interactive_sessions import UserInteractiveSessions
 
 
 @attrs.frozen
@@ -37,6 +41,10 @@ class Storage:
     receipts: Receipts
     profiles: Profiles
     filters: Filters
+    accounts: Accounts
+    devices: Devices
+    registration_tokens: RegistrationTokens
+    user_interactive_sessions: UserInteractiveSessions
 
     @classmethod
     def over(cls, database: Database, *, event_cache_bytes: int = 32 * 2**20) -> Storage:
@@ -56,4 +64,8 @@ class Storage:
             receipts=Receipts(database),
             profiles=Profiles(database),
             filters=Filters(database),
+            accounts=Accounts(database),
+            devices=Devices(database),
+            registration_tokens=RegistrationTokens(database),
+            user_interactive_sessions=UserInteractiveSessions(database),
         )

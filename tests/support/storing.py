@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Storage and its write queue over a database, without the floors above."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+from twisted.internet import reactor
+from twisted.internet.defer import gatherResults
+
+from storage.engine.database import Database
+from storage.persist import Unit
+from storage.runtime.background import BackgroundTasks
+from storage.stores import Storage
+from storage.write_queue import Committed, WriteQueue
+
+
+@attrs.frozen
+class Storing:
+    """The stores over a database and the queue that writes into it."""
+
+    storage: Storage
+    queue: WriteQueue
+    background: BackgroundTasks
+
+    async def write(self, *records: Any) -> None:
+        """Write the records as one unit."""
+        await self.queue.submit(Unit(records=records))
+
+    async def write_together(self, *units: Sequence[Any]) -> list[BaseException | None]:
+        """Write several units in one batch; returns what became of each, None for well."""
+        answers = [self.queue.submit(Unit(records=records)) for records in units]
+        for answer in answers:
+            answer.addCallbacks(lambda _committed: None, lambda failure: failure.value)
+        return await gatherResults(answers)
+
+
+def storing_over(
+    database: Database, on_commit: Sequence[Callable[[Sequence[Committed]], None]] = ()
+) -> Storing:
+    """The stores over `database`, as the composition root builds them."""
+    storage = Storage.over(database)
+    background = BackgroundTasks()
+    queue = WriteQueue(
+        database=database,
+        strings=storage.strings,
+        clock=reactor,
+        background=background,
+        on_commit=on_commit,
+    )
+    return Storing(storage, queue, background)
