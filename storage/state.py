@@ -53,6 +53,18 @@ _KEYS_AT = Batch(
     " AND s.from_revision <= v.revision AND s.to_revision > v.revision",
     columns=dict.fromkeys(("room", "branch", "type", "state_key", "revision"), INTEGER),
 )
+_KEY_HISTORIES = Batch(
+    "SELECT s.room, s.state_key, s.from_revision, s.to_revision, s.event, s.membership FROM v"
+    " JOIN state_rows s ON s.room = v.room AND s.branch = 0 AND s.type = v.type"
+    " AND s.state_key = v.state_key",
+    columns=dict.fromkeys(("room", "type", "state_key"), INTEGER),
+)
+_REPLACED = Batch(
+    "SELECT v.event, s.event FROM v JOIN state_rows s ON s.room = v.room AND s.branch = v.branch"
+    " AND s.type = v.type AND s.state_key = v.state_key AND s.from_revision <= v.revision"
+    " AND s.to_revision > v.revision",
+    columns=dict.fromkeys(("event", "room", "branch", "type", "state_key", "revision"), INTEGER),
+)
 _HEAD = "SELECT coalesce(max(revision), 0) FROM state_revisions WHERE room = ?"
 _REVISION_AT = (
     "SELECT revision FROM state_revisions WHERE room = ? AND position <= ? ORDER BY position DESC LIMIT 1"
@@ -97,6 +109,27 @@ class StateRow:
     event: int | None
     event_id: str | None
     membership: str | None
+
+
+@attrs.frozen
+class Span:
+    """What a key of branch 0 was from revision `first` until before `end`; `event` None: it had no value."""
+
+    first: int
+    end: int
+    event: int | None
+    membership: str | None
+
+
+@attrs.frozen
+class Replacing:
+    """A state event, its key, and the state before it: what is needed to find the event that it replaced."""
+
+    event: int
+    room: int
+    type: int
+    state_key: int
+    before: StateAt
 
 
 def _by_key(records: Sequence[Indexed[StateChange]]) -> dict[tuple[int, ...], list[StateChange]]:
@@ -160,6 +193,23 @@ class States:
             for row in txn.batch(_KEYS_AT, rows)
             if row[2] is not None
         }
+
+    def key_histories_txn(
+        self, txn: Transaction, keys: Iterable[tuple[int, int, int]]
+    ) -> dict[tuple[int, int], list[Span]]:
+        """For each key (room, type, state key) its values on branch 0 in order, by (room, state key)."""
+        histories: dict[tuple[int, int], list[Span]] = {}
+        for room, state_key, first, end, event, membership in txn.batch(_KEY_HISTORIES, list(keys)):
+            span = Span(first, end, event, _membership(membership))
+            histories.setdefault((room, state_key), []).append(span)
+        for spans in histories.values():
+            spans.sort(key=lambda span: span.first)
+        return histories
+
+    def replaced_txn(self, txn: Transaction, events: Iterable[Replacing]) -> dict[int, int]:
+        """For those of `events` that replaced another state event, its number."""
+        rows = [(e.event, e.room, e.before.branch, e.type, e.state_key, e.before.revision) for e in events]
+        return {event: old for event, old in txn.batch(_REPLACED, rows) if old is not None}
 
     def changes_txn(self, txn: Transaction, room: int, after: int, upto: int) -> list[StateRow]:
         """The values that keys of branch 0 took in revisions `after` < r <= `upto`, the last of each key."""

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tokens of `/sync` and of paging: opaque to clients, with a version in front.
+
+spec: client-server-api, "Pagination".
+"""
+
+from __future__ import annotations
+
+import re
+
+import attrs
+
+from federation.errors import InvalidParam
+from storage.events import Place
+
+_SYNC = re.compile(r"t1_(\d{1,18})_(\d{1,15})", re.ASCII)
+_PLACE = re.compile(r"p1_(-?\d{1,19})_(-?\d{1,19})", re.ASCII)
+_LARGEST = 2**62
+
+
+@attrs.frozen
+class SyncToken:
+    """What a client has seen: every change up to `position`, and of typing up to the stamp `typing`."""
+
+    position: int
+    typing: int
+
+    def __str__(self) -> str:
+        return f"t1_{self.position}_{self.typing}"
+
+    @classmethod
+    def parse(cls, text: str, parameter: str = "since") -> SyncToken:
+        """Raises `InvalidParam` for what is no token of `/sync`."""
+        match = _SYNC.fullmatch(text)
+        if match is None:
+            raise InvalidParam(f"{parameter}: {text!r:.60} is no token of this server")
+        return cls(int(match[1]), int(match[2]))
+
+
+def place_token(place: Place) -> str:
+    """The token of a place in the order of a room, as `/messages` gives and takes it."""
+    return f"p1_{place.topo}_{place.position}"
+
+
+def parse_paging_token(text: str, parameter: str) -> Place | SyncToken:
+    """The place in a room, or the token of `/sync`, that `text` is. Raises `InvalidParam`."""
+    match = _PLACE.fullmatch(text)
+    if match is None:
+        return SyncToken.parse(text, parameter)
+    place = Place(int(match[1]), int(match[2]))
+    if abs(place.topo) > _LARGEST or abs(place.position) > _LARGEST:
+        raise InvalidParam(f"{parameter}: {text!r:.60} is no token of this server")
+    return place
