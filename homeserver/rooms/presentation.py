@@ -73,6 +73,11 @@ class Presentation:
                     if len(self._transactions) > _RECENT_TRANSACTIONS:
                         self._transactions.popitem(last=False)
 
+    @property
+    def _is_full(self) -> bool:
+        """Whether transaction ids since the start may have been forgotten."""
+        return len(self._transactions) >= _RECENT_TRANSACTIONS
+
     async def version(self, room: int) -> RoomVersion:
         """The version of a stored room."""
         version = self._versions.get(room)
@@ -118,7 +123,6 @@ class Presentation:
                 if view.sees(old):
                     content = (await self._pruned(room, old)).event.content
                     unsigned["prev_content"] = content
-                    unsigned["prev_sender"] = old.event.sender
             rendered.append(form.event.render(unsigned, with_room_id=with_room_id))
         return rendered
 
@@ -184,7 +188,7 @@ class Presentation:
             if sent is not None:
                 if sent.device == requester.device:
                     found[stored.number] = sent.txn_id
-            elif stored.event.origin_server_ts <= self._started_ts:
+            elif stored.event.origin_server_ts <= self._started_ts or self._is_full:
                 unknown.append(stored.number)
         if unknown:
             found |= await self._storage.client_transactions.of_events(requester.device, unknown)
