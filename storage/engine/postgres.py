@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable, Sequence
-from time import monotonic
 
 import psycopg2
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INERROR
@@ -29,7 +28,6 @@ from storage.engine.threads import Mailbox, Observer, Reactor, Threads
 _READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _WRITE = b"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 _ATTEMPTS = 5
-_IDLE_SECONDS = 1.0
 
 _FENCE = Batch("", {"room": INTEGER, "expected": INTEGER})
 _RAISE_FENCES = "SELECT trellis_raise_fences(%s::bigint[], %s::bigint[])"
@@ -121,7 +119,6 @@ class PostgresSession:
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
         self._connection: Connection | None = None
-        self._used = 0.0
 
     def read(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` on one snapshot, which `settle` gives up."""
@@ -148,7 +145,6 @@ class PostgresSession:
 
     def settle(self) -> None:
         """End the transaction that is still open, if one is."""
-        self._used = monotonic()
         connection = self._connection
         if connection is None:
             return
@@ -174,7 +170,7 @@ class PostgresSession:
         """Run `work`, again after a conflict, and once more after the connection was lost before COMMIT."""
         lost = False
         for attempt in range(1, _ATTEMPTS + 1):
-            transaction = PostgresTransaction(self._connected(), begin)
+            transaction = PostgresTransaction(self._connected(begin), begin)
             try:
                 result = work(transaction)
                 if transaction.failure is not None:
@@ -191,21 +187,17 @@ class PostgresSession:
             self.settle()
         raise AssertionError("unreachable")
 
-    def _connected(self) -> Connection:
+    def _connected(self, begin: bytes) -> Connection:
+        """A connection on which to begin; for a write one that the server has not left, as far as is known.
+
+        A read that finds out is repeated, but a commit that is lost with its connection may have been done.
+        """
         connection = self._connection
-        if connection is not None and (connection.closed or self._has_ended(connection)):
+        if connection is not None and (connection.closed or (begin is _WRITE and _has_ended(connection))):
             self.close()
         if self._connection is None:
             self._connection = self._connector.connect()
         return self._connection
-
-    def _has_ended(self, connection: Connection) -> bool:
-        """Whether the server said something while nothing was asked, as it does when it goes."""
-        if monotonic() - self._used < _IDLE_SECONDS:
-            return False
-        poll = select.poll()
-        poll.register(connection.fileno(), select.POLLIN)
-        return bool(poll.poll(0))
 
     def _commit(self, transaction: PostgresTransaction) -> None:
         if transaction.failure is not None:
@@ -238,6 +230,13 @@ class PostgresSession:
                 transaction.failure = OutcomeUnknown(str(error))
                 raise transaction.failure from error
             raise
+
+
+def _has_ended(connection: Connection) -> bool:
+    """Whether the server said something while nothing was asked, as it does when it goes."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _tail_texts(transaction: PostgresTransaction, tail: Tail) -> list[bytes]:

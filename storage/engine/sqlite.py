@@ -38,6 +38,8 @@ _WRITER_CACHE_KIB = 8_192
 _READER_CACHE_KIB = 4_096
 _STATEMENTS = 512
 _WAL_BYTES_KEPT = 64 * 1024 * 1024
+# Where the log outruns the checkpoints beside the commits, a commit runs one itself.
+_WAL_PAGES_AT_MOST = 16_384
 
 # Numbers of rows for which a batch is prepared, so that few statements serve all sizes.
 # Rows are filled up with NULLs to the next size and cut off again by LIMIT.
@@ -318,7 +320,7 @@ def connect(path: str, *, synchronous: Literal["FULL", "NORMAL"], writes: bool) 
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB if writes else _READER_CACHE_KIB}")
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_KEPT}")
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES_AT_MOST}")
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
