@@ -152,7 +152,7 @@ class Dispatch:
 
 
 def _origin_form(target: bytes) -> bytes:
-    """The path of a request target that is a whole URI. spec: RFC 9112, section 3.2.2. Raises Unrecognized."""
+    """The path of a request target that is a whole URI (RFC 9112, 3.2.2). Raises Unrecognized."""
     scheme, _, rest = target.partition(b"://")
     if scheme.lower() not in (b"http", b"https") or b"/" not in rest:
         raise Unrecognized(_UNKNOWN)

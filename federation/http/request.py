@@ -38,8 +38,11 @@ logger = logging.getLogger(__name__)
 _IN_MEMORY = 64 * 1024
 """Bytes of an upload that are kept in memory before it goes to a file."""
 
-_LINGER = 256 * 1024
-"""Bytes beyond the limit that are read and thrown away, so that the client gets to read the answer."""
+_OVERSHOOT = 256 * 1024
+"""Bytes beyond the limit from which on the answer does not wait for the rest of the body."""
+
+_LINGER = 64 * 1024 * 1024
+"""Bytes beyond the limit that are read and thrown away: most clients first send all, then read."""
 
 _CLIENT_GONE = 499
 
@@ -152,7 +155,7 @@ class SiteRequest(_Request):  # type: ignore[misc]
             self._refusal = error
         if length is not None and length > self._limit:
             self._refuse_body()
-            if length > self._limit + _LINGER:
+            if length > self._limit + _OVERSHOOT:
                 self.answer_early()
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
@@ -331,9 +334,9 @@ class SiteRequest(_Request):  # type: ignore[misc]
         self._close_file()
         if self._length > self._limit:
             self._refuse_body()
+        if self._length > self._limit + _OVERSHOOT and not self.answered_early:
+            self.answer_early()
         if self._length > self._limit + _LINGER:
-            if not self.answered_early:
-                self.answer_early()
             self.transport.loseConnection()
 
     def _store(self, data: bytes) -> None:

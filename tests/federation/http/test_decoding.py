@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import string
 from typing import Annotated, Any, Literal
@@ -148,15 +149,13 @@ def test_text_survives_the_query(text: str) -> None:
 @settings(max_examples=100)
 def test_any_query_gives_a_value_or_a_matrix_error(query: bytes) -> None:
     for start in (b"", b"dir=b&from=", b"dir=b&limit=", b"dir=b&full=", b"dir=b&via="):
-        try:
+        with contextlib.suppress(InvalidParam, MissingParam):
             decode_messages(start + query)
-        except (InvalidParam, MissingParam):
-            pass
 
 
 @pytest.mark.parametrize("raw", [b"\xff", b"\xed\xa0\x80", b"a\0"])
 def test_segment_refused(raw: bytes) -> None:
-    with pytest.raises(InvalidParam, match="^The path"):
+    with pytest.raises(InvalidParam, match="The path"):
         utf8_text(raw, "The path")
 
 
@@ -310,7 +309,5 @@ def test_json_survives(value: dict[str, Any]) -> None:
 @settings(max_examples=200)
 def test_any_body_gives_a_value_or_a_matrix_error(content: bytes) -> None:
     for decode in (decode_body, decode_object):
-        try:
+        with contextlib.suppress(NotJson, BadJson, MissingParam):
             decode(content)
-        except (NotJson, BadJson, MissingParam):
-            pass
