@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the rules raise. None of it knows of HTTP; each says which rule was broken and why."""
 
-# Names follow the specification's terms, not the suffix `Error`.
-# ruff: noqa: N818
-
 from __future__ import annotations
 
 

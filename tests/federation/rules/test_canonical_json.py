@@ -30,10 +30,6 @@ VALUES = st.recursive(
 )
 
 
-def nested(depth: int, opening: str = "[", closing: str = "]") -> bytes:
-    return (opening * depth + closing * depth).encode()
-
-
 # spec: appendices, "Canonical JSON", "Examples"
 EXAMPLES = [
     ("{}", "{}"),
@@ -62,6 +58,10 @@ def test_examples_of_the_specification(text: str, canonical: str) -> None:
     value = decode_json(text.encode())
     check_canonical(value)
     assert encode_canonical(value) == canonical.encode()
+
+
+def test_the_largest_integer_of_the_specification() -> None:
+    assert MAX_INTEGER == 9_007_199_254_740_991
 
 
 def test_exponents_are_no_integers() -> None:
@@ -156,6 +156,11 @@ def test_depth_is_bounded(brackets: tuple[str, str]) -> None:
         check_canonical(deeper)
     with pytest.raises(TooDeep):
         decode_json(text(MAX_DEPTH + 1))
+
+
+def test_depth_counts_nesting_and_not_brackets() -> None:
+    deepest = b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1)
+    check_canonical(decode_json(b"[{}," + deepest + b",[[]]]"))
 
 
 @pytest.mark.parametrize("depth", [10_000, 1_000_000])

@@ -174,6 +174,12 @@ def test_new_user_ids(localpart: str) -> None:
     assert new_user_id(localpart, "example.org:8448") == f"@{localpart}:example.org:8448"
 
 
+def test_the_length_of_a_new_user_id() -> None:
+    assert len(new_user_id("a" * 252, "b")) == 255
+    with pytest.raises(InvalidIdentifier, match="longer than 255 bytes"):
+        new_user_id("a" * 253, "b")
+
+
 @pytest.mark.parametrize("localpart", ["", "Alice", "a b", "é", "a:b", "a\0", "a@b", "a\n", "a" * 255])
 def test_bad_new_user_ids(localpart: str) -> None:
     with pytest.raises(InvalidIdentifier):
@@ -248,6 +254,13 @@ def test_hash_ids(digest: bytes) -> None:
 def test_what_is_no_hash_id(identifier: str) -> None:
     """`AB` would name the same bytes as `AA`: one id must have one spelling."""
     assert not is_hash_id(identifier, "$")
+
+
+def test_what_is_missing_is_said() -> None:
+    with pytest.raises(InvalidIdentifier, match="a user id names its server after a colon: '@alice'"):
+        parse_user_id("@alice")
+    with pytest.raises(InvalidIdentifier, match="a room alias starts with '#'"):
+        parse_alias("alice:example.org")
 
 
 @pytest.mark.parametrize("text", ["alice", "#a", ""])
