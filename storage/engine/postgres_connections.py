@@ -38,8 +38,7 @@ SET jit = off;
 SET idle_in_transaction_session_timeout = '10s';
 SET lock_timeout = '20s';
 SELECT set_config('synchronous_commit', 'on', false)
- WHERE current_setting('synchronous_commit') IN ('off', 'local');
-SELECT current_setting('fsync')
+ WHERE current_setting('synchronous_commit') IN ('off', 'local')
 """
 
 
@@ -69,8 +68,6 @@ def connect(arguments: Mapping[str, str | int]) -> Connection:
         register_type(_NUMERIC, connection)
         with connection.cursor() as cursor:
             cursor.execute(_SET_UP)
-            if cursor.fetchone() == ("off",):
-                logger.warning("PostgreSQL runs with fsync=off: a loss of power loses acknowledged writes")
     except BaseException:
         connection.close()
         raise
@@ -99,6 +96,7 @@ class Connector:
         self._arguments = arguments
         self._lock = threading.Lock()
         self._away: str | None = None
+        self._warned = False
         self._closing = threading.Event()
 
     def connect(self) -> Connection:
@@ -106,7 +104,9 @@ class Connector:
         if self._away is not None:
             raise DatabaseUnavailable(self._away)
         try:
-            return connect(self._arguments)
+            connection = connect(self._arguments)
+            self._warn_of_losses(connection)
+            return connection
         except psycopg2.Error as error:
             away = f"cannot connect to PostgreSQL: {str(error).strip()}"
             self._went_away(away)
@@ -115,6 +115,16 @@ class Connector:
     async def close(self) -> None:
         """End the attempts to connect."""
         self._closing.set()
+
+    def _warn_of_losses(self, connection: Connection) -> None:
+        """Say once when the server does not sync what it writes."""
+        if self._warned:
+            return
+        self._warned = True
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW fsync")
+            if cursor.fetchone() == ("off",):
+                logger.warning("PostgreSQL runs with fsync=off: a loss of power loses acknowledged writes")
 
     def _went_away(self, reason: str) -> None:
         with self._lock:
