@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import os
 import socket
 import stat
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from federation.http.tls import CertificateError, ServerCertificate
 logger = logging.getLogger(__name__)
 
 _BACKLOG = 4096  # many clients reconnect at once after a restart; the kernel has its own limit below
+_LONGEST_SOCKET_PATH = 103  # bytes; what every system allows
 _ANY_IPV4 = "0.0.0.0"
 _ANY_IPV6 = "::"
 _NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
@@ -62,7 +64,7 @@ class Listeners:
         """Begin to serve `site` at `listener`. Raises ListenerError."""
         self._sites.append(site)
         if listener.path is not None:
-            self._ports.append(self._open_unix(listener.path, listener.mode, site))
+            self._ports.append(self._open_unix(listener.path.absolute(), listener.mode, site))
             return
         if listener.port is None:
             raise ListenerError("A listener needs a port or the path of a UNIX socket")
@@ -91,7 +93,10 @@ class Listeners:
 
         `end_long_polls` makes requests that only wait answer at once.
         """
-        await DeferredList([maybeDeferred(port.stopListening) for port in self._ports])
+        closed = [maybeDeferred(port.stopListening) for port in self._ports]
+        for success, failure in await DeferredList(closed, consumeErrors=True):
+            if not success:  # somebody has removed a UNIX socket
+                logger.warning("A listener did not close properly: %s", failure.getErrorMessage())
         self._ports.clear()
         drained = [site.drain() for site in self._sites]
         end_long_polls()
@@ -130,13 +135,13 @@ class Listeners:
         return self._reactor.listenSSL(port, site, certificate, _BACKLOG, address)
 
     def _open_unix(self, path: Path, mode: int, site: Site) -> Any:
+        _check_socket_path(path)
         _remove_stale_socket(path)
         try:
             return self._reactor.listenUNIX(str(path), site, _BACKLOG, mode)
         except CannotListenError as error:
             raise ListenerError(
-                f"The UNIX socket {path} cannot be opened: {_strerror(error.socketError)}; "
-                "choose another path, or let the server write to its directory"
+                f"The UNIX socket {path} cannot be opened: {_strerror(error.socketError)}"
             ) from None
 
 
@@ -151,6 +156,16 @@ def _certificate(listener: Listener) -> ServerCertificate | None:
         return ServerCertificate(certificate=listener.certificate_path, private_key=listener.private_key_path)
     except CertificateError as error:
         raise ListenerError(f"The listener on port {listener.port} cannot speak TLS: {error}") from None
+
+
+def _check_socket_path(path: Path) -> None:
+    """Raises ListenerError for a path where no socket can be made."""
+    if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
+        raise ListenerError(f"The path of the UNIX socket {path} is too long; choose a shorter one")
+    if not path.parent.is_dir():
+        raise ListenerError(f"The UNIX socket {path} cannot be opened: there is no directory {path.parent}")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ListenerError(f"The UNIX socket {path} cannot be opened: {path.parent} is not writable")
 
 
 def _remove_stale_socket(path: Path) -> None:

@@ -8,16 +8,19 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.ssl import CertificateOptions, TLSVersion
+from zope.interface import implementer
 
 
 class CertificateError(Exception):
     """A certificate or private key cannot be used; the text says why, for the operator."""
 
 
+@implementer(IOpenSSLServerConnectionCreator)
 class ServerCertificate:
-    """A context factory for `listenSSL` over two files in PEM: TLS 1.2 and 1.3, twisted's ciphers."""
+    """What `listenSSL` makes connections with, over two files in PEM: TLS 1.2 and 1.3, twisted's ciphers."""
 
     def __init__(self, *, certificate: Path, private_key: Path) -> None:
         """Read the certificate, with its chain, and its key. Raises CertificateError."""
@@ -25,9 +28,9 @@ class ServerCertificate:
         self._private_key = private_key
         self._context = self._load()
 
-    def getContext(self) -> SSL.Context:  # noqa: N802
-        """The context for a new connection."""
-        return self._context
+    def serverConnectionForTLS(self, _protocol: Any) -> SSL.Connection:  # noqa: N802
+        """A connection with the certificate as it is now."""
+        return SSL.Connection(self._context, None)
 
     def reload(self) -> None:
         """Read the files again; new connections use them. On CertificateError the old certificate stays."""
@@ -40,15 +43,10 @@ class ServerCertificate:
             raise CertificateError(
                 f"{self._private_key} is not the key of the certificate {self._certificate}"
             )
-        certificates = [crypto.X509.from_cryptography(certificate) for certificate in chain]
         options: Any = CertificateOptions
-        made = options(
-            privateKey=crypto.PKey.from_cryptography_key(key),
-            certificate=certificates[0],
-            extraCertChain=certificates[1:],
-            raiseMinimumTo=TLSVersion.TLSv1_2,
-        )
-        context: SSL.Context = made.getContext()
+        context: SSL.Context = options(raiseMinimumTo=TLSVersion.TLSv1_2).getContext()
+        context.use_certificate_chain_file(str(self._certificate))
+        context.use_privatekey_file(str(self._private_key))
         return context
 
     def _read_chain(self) -> list[x509.Certificate]:
