@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program `trellis` around a server and accounts small enough to steer: for tests of the command line
+alone.
+
+Run as `python -m tests.support.small_program`. The server answers `/` at once, `/slow` after a second and
+`/never` not at all. TRELLIS_TEST_FAULT makes the start fail (`database`, `bug`), hang (`hang`) or the stop
+hang (`stuck`, `thread`). The accounts are a JSON file beside the database.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Site
+
+from federation.errors import NotFound, UserInUse
+from homeserver.cli.program import run_program
+from homeserver.config.config import Config
+from storage.engine.errors import DatabaseUnavailable
+
+# Long enough for what a test wants finished, short for what it wants given up.
+FINISH_SECONDS = 2.0
+FAULT = os.environ.get("TRELLIS_TEST_FAULT", "")
+
+
+class Pages(Resource):
+    """`/`, `/slow` and `/never`."""
+
+    isLeaf = True  # noqa: N815
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_flight: set[Deferred[None]] = set()
+
+    def render_GET(self, request: Any) -> Any:  # noqa: N802
+        if request.path == b"/":
+            return b"here\n"
+        finished: Deferred[None] = request.notifyFinish()
+        self.in_flight.add(finished)
+        finished.addBoth(lambda _: self.in_flight.discard(finished))
+        if request.path == b"/slow":
+            reactor.callLater(1, lambda: (request.write(b"at last\n"), request.finish()))
+        return NOT_DONE_YET
+
+
+class SmallServer:
+    """Listens on the first address of each listener."""
+
+    def __init__(self, config: Config, _reactor: Any) -> None:
+        self._config = config
+        self._pages = Pages()
+        self._ports: list[Any] = []
+
+    @property
+    def addresses(self) -> list[str]:
+        return [f"http://{port.getHost().host}:{port.getHost().port}" for port in self._ports]
+
+    async def start(self) -> None:
+        if FAULT == "database":
+            raise DatabaseUnavailable("cannot connect to PostgreSQL: connection refused\nIs it running?")
+        if FAULT == "bug":
+            raise RuntimeError("the unexpected\nhappened")
+        if FAULT == "hang":
+            print("starting", flush=True)
+            await Deferred()
+        for listener in self._config.listeners.listeners:
+            interface = listener.bind_addresses[0]
+            self._ports.append(reactor.listenTCP(listener.port, Site(self._pages), interface=interface))
+
+    async def stop(self) -> None:
+        for port in self._ports:
+            await port.stopListening()
+        if FAULT == "thread":
+            threading.Thread(target=threading.Event().wait).start()
+        if FAULT == "stuck":
+            await Deferred()
+        while self._pages.in_flight:
+            await deferLater(reactor, 0.05)
+
+
+class SmallAccounts:
+    """Accounts in a JSON file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._accounts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    async def create(self, localpart: str, password: str, *, admin: bool) -> None:
+        if localpart in self._accounts:
+            raise UserInUse(f"the name {localpart} is taken")
+        self._change(localpart, password=password, admin=admin)
+
+    async def set_password(self, localpart: str, password: str, *, logout_devices: bool) -> None:
+        self._known(localpart)
+        self._change(localpart, password=password, logged_out=logout_devices)
+
+    async def deactivate(self, localpart: str, *, erase: bool) -> None:
+        self._known(localpart)
+        self._change(localpart, deactivated=True, erased=erase)
+
+    async def set_admin(self, localpart: str, *, admin: bool) -> None:
+        self._known(localpart)
+        self._change(localpart, admin=admin)
+
+    def _known(self, localpart: str) -> None:
+        if localpart not in self._accounts:
+            raise NotFound(f"there is no user {localpart}")
+
+    def _change(self, localpart: str, **changes: Any) -> None:
+        self._accounts.setdefault(localpart, {}).update(changes)
+        self._path.write_text(json.dumps(self._accounts), encoding="utf-8")
+
+
+@asynccontextmanager
+async def open_accounts(config: Config, _reactor: Any) -> AsyncIterator[SmallAccounts]:
+    yield SmallAccounts(Path(config.database.database.path).with_suffix(".json"))
+
+
+if __name__ == "__main__":
+    sys.exit(
+        run_program(
+            sys.argv[1:],
+            reactor=reactor,
+            build_server=SmallServer,
+            open_accounts=open_accounts,
+            finish_seconds=FINISH_SECONDS,
+        )
+    )
