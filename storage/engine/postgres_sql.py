@@ -42,8 +42,9 @@ def arrays(statement: Batch, rows: Sequence[tuple[Value, ...]]) -> list[str]:
 
 def _array(column_type: ColumnType, values: Sequence[Value]) -> str:
     if column_type is ColumnType.INTEGER:
-        elements = [int.__repr__(value) if isinstance(value, int) else "NULL" for value in values]
-    elif column_type is ColumnType.BYTES:
+        numbers = ",".join(map(str, values))
+        return f"{{{numbers.replace('None', 'NULL').replace('True', '1').replace('False', '0')}}}"
+    if column_type is ColumnType.BYTES:
         elements = [f'"\\\\x{value.hex()}"' if isinstance(value, bytes) else "NULL" for value in values]
     else:
         elements = [_quoted(value) if isinstance(value, str) else "NULL" for value in values]
