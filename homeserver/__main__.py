@@ -7,13 +7,13 @@ import sys
 
 from twisted.internet import reactor
 
-from homeserver.app import Homeserver, open_accounts
+from homeserver.app import Homeserver
 from homeserver.cli.program import run_program
 
 
 def main() -> None:
     """Carry out the command line and exit."""
-    sys.exit(run_program(sys.argv[1:], reactor=reactor, build_server=Homeserver, open_accounts=open_accounts))
+    sys.exit(run_program(sys.argv[1:], reactor=reactor, build_server=Homeserver))
 
 
 if __name__ == "__main__":

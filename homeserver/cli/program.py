@@ -13,7 +13,7 @@ from homeserver.cli.check import add_check
 from homeserver.cli.init import add_init
 from homeserver.cli.problem import explained
 from homeserver.cli.run import FINISH_SECONDS, BuildServer, add_run
-from homeserver.cli.user import OpenAccounts, add_user
+from homeserver.cli.user import add_user
 
 DISTRIBUTION = "trellis-homeserver"
 
@@ -23,7 +23,6 @@ def run_program(
     *,
     reactor: Any,
     build_server: BuildServer,
-    open_accounts: OpenAccounts,
     finish_seconds: float = FINISH_SECONDS,
 ) -> int:
     """Carry out a command line; the exit status: 0, 1 for what can be mended, 2 for a wrong command line."""
@@ -34,7 +33,7 @@ def run_program(
     add_run(commands, reactor=reactor, build_server=build_server, finish_seconds=finish_seconds)
     add_init(commands)
     add_check(commands)
-    add_user(commands, reactor=reactor, open_accounts=open_accounts)
+    add_user(commands, reactor=reactor)
     return _carried_out(parser.parse_args(arguments))
 
 

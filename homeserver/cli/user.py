@@ -8,46 +8,21 @@ import functools
 import getpass
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any
 
+from homeserver.accounts.passwords import LONGEST_PASSWORD
 from homeserver.cli.asynchronous import until_done
 from homeserver.cli.files import add_config_option, chosen_config, make_data_directory
+from homeserver.cli.open_accounts import OpenedAccounts, open_accounts
 from homeserver.cli.problem import Problem
-from homeserver.config.config import Config
 
-LONGEST_PASSWORD = 512
-
-
-class Accounts(Protocol):
-    """What the command does with accounts. Each method raises a `MatrixError` for what is refused."""
-
-    async def create(self, localpart: str, password: str, *, admin: bool) -> None:
-        """Make an account. Registration need not be open."""
-
-    async def set_password(self, localpart: str, password: str, *, logout_devices: bool) -> None:
-        """Give an account another password."""
-
-    async def deactivate(self, localpart: str, *, erase: bool) -> None:
-        """End an account for ever; with `erase` its messages are hidden from those who join later."""
-
-    async def set_admin(self, localpart: str, *, admin: bool) -> None:
-        """Make an account that of an administrator of the server, or of an ordinary user."""
-
-
-OpenAccounts = Callable[[Config, Any], AbstractAsyncContextManager[Accounts]]
-"""Opens the accounts of a configuration's database on a reactor, for as long as the context lasts."""
-
-Work = Callable[[argparse.Namespace, Accounts, str], Awaitable[str]]
+Work = Callable[[argparse.Namespace, OpenedAccounts, str], Awaitable[str]]
 """One command: what it does with the account of a localpart; returns what to tell."""
 
+WHILE_RUNNING = "; a server that is running takes note within five minutes"
 
-def add_user(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    *,
-    reactor: Any,
-    open_accounts: OpenAccounts,
-) -> None:
+
+def add_user(commands: argparse._SubParsersAction[argparse.ArgumentParser], *, reactor: Any) -> None:
     """Declare the commands."""
     parser = commands.add_parser("user", help="make and change accounts")
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
@@ -60,7 +35,7 @@ def add_user(
             action.add_argument(
                 "--password-stdin", action="store_true", help="read the password from standard input"
             )
-        command = functools.partial(_carry_out, work=work, reactor=reactor, open_accounts=open_accounts)
+        command = functools.partial(_carry_out, work=work, reactor=reactor)
         action.set_defaults(command=command, asks_password=asks_password)
         return action
 
@@ -69,17 +44,12 @@ def add_user(
     password = add("password", _set_password, "give an account another password", asks_password=True)
     password.add_argument("--keep-devices", action="store_true", help="leave it logged in where it is")
     deactivate = add("deactivate", _deactivate, "end an account; this cannot be undone")
-    deactivate.add_argument(
-        "--erase", action="store_true", help="hide its messages from those who join its rooms later"
-    )
     deactivate.add_argument("--yes", action="store_true", help="do not ask")
     admin = add("admin", _set_admin, "make a user an administrator of the server")
     admin.add_argument("--revoke", action="store_true", help="make an administrator an ordinary user")
 
 
-def _carry_out(
-    arguments: argparse.Namespace, *, work: Work, reactor: Any, open_accounts: OpenAccounts
-) -> int:
+def _carry_out(arguments: argparse.Namespace, *, work: Work, reactor: Any) -> int:
     config = chosen_config(arguments)
     localpart = localpart_of(arguments.name, config.server_name)
     if arguments.asks_password:
@@ -92,28 +62,30 @@ def _carry_out(
         async with open_accounts(config, reactor) as accounts:
             return await work(arguments, accounts, localpart)
 
-    print(f"@{localpart}:{config.server_name} {until_done(done, reactor)}")
+    print(until_done(done, reactor))
     return 0
 
 
-async def _create(arguments: argparse.Namespace, accounts: Accounts, localpart: str) -> str:
-    await accounts.create(localpart, arguments.password, admin=arguments.admin)
-    return "is an administrator of this server" if arguments.admin else "has an account"
+async def _create(arguments: argparse.Namespace, accounts: OpenedAccounts, localpart: str) -> str:
+    user_id = await accounts.create(localpart, arguments.password, admin=arguments.admin)
+    return f"{user_id} {'is an administrator of this server' if arguments.admin else 'has an account'}"
 
 
-async def _set_password(arguments: argparse.Namespace, accounts: Accounts, localpart: str) -> str:
-    await accounts.set_password(localpart, arguments.password, logout_devices=not arguments.keep_devices)
-    return "has a new password" + ("" if arguments.keep_devices else " and is logged out everywhere")
+async def _set_password(arguments: argparse.Namespace, accounts: OpenedAccounts, localpart: str) -> str:
+    log_out = not arguments.keep_devices
+    user_id = await accounts.set_password(localpart, arguments.password, log_out=log_out)
+    logged_out = f" and is logged out everywhere{WHILE_RUNNING}" if log_out else ""
+    return f"{user_id} has a new password{logged_out}"
 
 
-async def _deactivate(arguments: argparse.Namespace, accounts: Accounts, localpart: str) -> str:
-    await accounts.deactivate(localpart, erase=arguments.erase)
-    return "is deactivated"
+async def _deactivate(_arguments: argparse.Namespace, accounts: OpenedAccounts, localpart: str) -> str:
+    return f"{await accounts.deactivate(localpart)} is deactivated{WHILE_RUNNING}"
 
 
-async def _set_admin(arguments: argparse.Namespace, accounts: Accounts, localpart: str) -> str:
-    await accounts.set_admin(localpart, admin=not arguments.revoke)
-    return "is no administrator any more" if arguments.revoke else "is an administrator of this server"
+async def _set_admin(arguments: argparse.Namespace, accounts: OpenedAccounts, localpart: str) -> str:
+    user_id = await accounts.set_admin(localpart, admin=not arguments.revoke)
+    what = "is no administrator any more" if arguments.revoke else "is an administrator of this server"
+    return f"{user_id} {what}{WHILE_RUNNING}"
 
 
 def localpart_of(name: str, server_name: str) -> str:

@@ -1,21 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program `trellis` around a server and accounts small enough to steer: for tests of the command line
-alone.
+"""The program `trellis` around a server small enough to steer: for tests of the command line alone.
 
 Run as `python -m tests.support.small_program`. The server answers `/` at once, `/slow` after a second and
 `/never` not at all. TRELLIS_TEST_FAULT makes the start fail (`database`, `bug`), hang (`hang`) or the stop
-hang (`stuck`, `thread`). The accounts are a JSON file beside the database.
+hang (`stuck`, `thread`).
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
@@ -24,7 +19,6 @@ from twisted.internet.task import deferLater
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
-from federation.errors import NotFound, UserInUse
 from homeserver.cli.program import run_program
 from homeserver.config.config import Config
 from storage.engine.errors import DatabaseUnavailable
@@ -89,51 +83,12 @@ class SmallServer:
             await deferLater(reactor, 0.05)
 
 
-class SmallAccounts:
-    """Accounts in a JSON file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._accounts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-    async def create(self, localpart: str, password: str, *, admin: bool) -> None:
-        if localpart in self._accounts:
-            raise UserInUse(f"the name {localpart} is taken")
-        self._change(localpart, password=password, admin=admin)
-
-    async def set_password(self, localpart: str, password: str, *, logout_devices: bool) -> None:
-        self._known(localpart)
-        self._change(localpart, password=password, logged_out=logout_devices)
-
-    async def deactivate(self, localpart: str, *, erase: bool) -> None:
-        self._known(localpart)
-        self._change(localpart, deactivated=True, erased=erase)
-
-    async def set_admin(self, localpart: str, *, admin: bool) -> None:
-        self._known(localpart)
-        self._change(localpart, admin=admin)
-
-    def _known(self, localpart: str) -> None:
-        if localpart not in self._accounts:
-            raise NotFound(f"there is no user {localpart}")
-
-    def _change(self, localpart: str, **changes: Any) -> None:
-        self._accounts.setdefault(localpart, {}).update(changes)
-        self._path.write_text(json.dumps(self._accounts), encoding="utf-8")
-
-
-@asynccontextmanager
-async def open_accounts(config: Config, _reactor: Any) -> AsyncIterator[SmallAccounts]:
-    yield SmallAccounts(Path(config.database.database.path).with_suffix(".json"))
-
-
 if __name__ == "__main__":
     sys.exit(
         run_program(
             sys.argv[1:],
             reactor=reactor,
             build_server=SmallServer,
-            open_accounts=open_accounts,
             finish_seconds=FINISH_SECONDS,
         )
     )

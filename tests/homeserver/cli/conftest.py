@@ -15,7 +15,7 @@ import pytest
 from twisted.internet import reactor
 
 from homeserver.cli.program import run_program
-from tests.support.small_program import SmallServer, open_accounts
+from tests.support.small_program import SmallServer
 
 ROOT = Path(__file__).parents[3]
 SMALL = (sys.executable, "-m", "tests.support.small_program")
@@ -57,9 +57,7 @@ def at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         monkeypatch.chdir(tmp_path)
         data = stdin.encode() if isinstance(stdin, str) else stdin
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-        status = run_program(
-            arguments, reactor=reactor, build_server=SmallServer, open_accounts=open_accounts
-        )
+        status = run_program(arguments, reactor=reactor, build_server=SmallServer)
         told = capsys.readouterr()
         return subprocess.CompletedProcess(arguments, status, told.out, told.err)
 

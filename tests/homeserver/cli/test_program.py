@@ -14,7 +14,7 @@ from twisted.internet import reactor
 
 from homeserver.cli.program import run_program
 from tests.homeserver.cli.conftest import environment
-from tests.support.small_program import SmallServer, open_accounts
+from tests.support.small_program import SmallServer
 
 VERSION = f"Trellis {importlib.metadata.version('trellis-homeserver')}\n"
 
@@ -43,6 +43,6 @@ def test_a_wrong_command_line_exits_2_with_its_usage(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        run_program(arguments, reactor=reactor, build_server=SmallServer, open_accounts=open_accounts)
+        run_program(arguments, reactor=reactor, build_server=SmallServer)
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith("usage: trellis")
