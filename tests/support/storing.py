@@ -16,6 +16,8 @@ from storage.runtime.background import BackgroundTasks
 from storage.stores import Storage
 from storage.write_queue import Committed, WriteQueue
 
+Listener = Callable[[Sequence[Committed]], None]
+
 
 @attrs.frozen
 class Storing:
@@ -37,14 +39,18 @@ class Storing:
         return await gatherResults(answers)
 
 
-def storing_over(
-    database: Database, on_commit: Sequence[Callable[[Sequence[Committed]], None]] = ()
-) -> Storing:
+def storing_over(database: Database) -> Storing:
     """The stores over `database`, as the composition root builds them."""
-    storage = Storage.over(database)
+    return storing_into(Storage.over(database))
+
+
+def storing_into(
+    storage: Storage, on_commit: Sequence[Callable[[Sequence[Committed]], None]] = ()
+) -> Storing:
+    """A queue that writes into `storage` and tells `on_commit`."""
     background = BackgroundTasks()
     queue = WriteQueue(
-        database=database,
+        database=storage.database,
         strings=storage.strings,
         clock=reactor,
         background=background,
