@@ -306,7 +306,7 @@ def _take_positions(transaction: SqliteTransaction, count: int) -> int:
 def connect(path: str, *, synchronous: Literal["FULL", "NORMAL"], writes: bool) -> sqlite3.Connection:
     """A connection to the file `path`, for one thread.
 
-    Raises `DatabaseUnavailable` when the file cannot be opened.
+    Raises `DatabaseUnavailable` when the file cannot be opened, `UnsuitableDatabase` when it cannot be used.
     """
     try:
         connection = sqlite3.connect(
@@ -316,17 +316,30 @@ def connect(path: str, *, synchronous: Literal["FULL", "NORMAL"], writes: bool) 
             cached_statements=_STATEMENTS,
             check_same_thread=False,  # `interrupt` comes from another thread
         )
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {synchronous}")
-        connection.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB if writes else _READER_CACHE_KIB}")
-        connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_KEPT}")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES_AT_MOST}")
-        connection.execute("PRAGMA temp_store = MEMORY")
-        connection.execute("PRAGMA trusted_schema = OFF")
-        connection.execute(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
     except sqlite3.Error as error:
         raise DatabaseUnavailable(f"cannot open the SQLite database {path}: {error}") from error
+    try:
+        _set_up(connection, path, synchronous, writes)
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise DatabaseUnavailable(f"cannot open the SQLite database {path}: {error}") from error
+        raise
     return connection
+
+
+def _set_up(connection: sqlite3.Connection, path: str, synchronous: str, writes: bool) -> None:
+    if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
+        raise UnsuitableDatabase(
+            f"SQLite cannot keep a write-ahead log beside {path}: the file must be on a local file system"
+        )
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    connection.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB if writes else _READER_CACHE_KIB}")
+    connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_KEPT}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES_AT_MOST}")
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
 
 
 def _check_suitable(path: str) -> None:

@@ -214,7 +214,10 @@ class Threads(Generic[S]):
 
     def _interrupt(self) -> None:
         for session in list(self._sessions.values()):
-            session.interrupt()
+            try:
+                session.interrupt()
+            except Exception as error:  # it ended by itself meanwhile, or its server is away
+                logger.warning("A session of %s could not be interrupted: %s", self._name, error)
 
     def _run(self, index: int, end: Deferred[None]) -> None:
         while (job := self._jobs.get()) is not None:
