@@ -9,10 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory
+from twisted.internet.interfaces import IAddress
 from twisted.internet.threads import deferToThreadPool
 from twisted.web.http import HTTPFactory
-from zope.interface import implementer
 
 from federation.http import access_log
 from federation.http.channel import Channel
@@ -25,7 +24,6 @@ _SWEEP_SECONDS = 5.0
 _HTTPFactory: Any = HTTPFactory  # its types do not allow for another channel
 
 
-@implementer(IProtocolNegotiationFactory)
 class Site(_HTTPFactory):  # type: ignore[misc]
     """Serves a `Service` over HTTP/1.1.
 
@@ -55,10 +53,6 @@ class Site(_HTTPFactory):  # type: ignore[misc]
         channel.site = channel.factory = self
         channel.callLater = self.reactor.callLater
         return channel
-
-    def acceptableProtocols(self) -> list[bytes]:  # noqa: N802
-        """The protocols to negotiate over TLS."""
-        return [b"http/1.1"]
 
     def startFactory(self) -> None:  # noqa: N802
         """A port begins to listen."""

@@ -44,7 +44,9 @@ class ServerCertificate:
                 f"{self._private_key} is not the key of the certificate {self._certificate}"
             )
         options: Any = CertificateOptions
-        context: SSL.Context = options(raiseMinimumTo=TLSVersion.TLSv1_2).getContext()
+        context: SSL.Context = options(
+            raiseMinimumTo=TLSVersion.TLSv1_2, acceptableProtocols=[b"http/1.1"]
+        ).getContext()
         context.use_certificate_chain_file(str(self._certificate))
         context.use_privatekey_file(str(self._private_key))
         return context

@@ -79,6 +79,17 @@ class Witness:
         """Answers for a long time, without compression."""
         return Content("application/octet-stream", self._numbered())
 
+    async def endless(self, _call: Call) -> Content:
+        """Answers without end."""
+        return Content("application/octet-stream", self._endless())
+
+    async def _endless(self) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"x" * KIB
+        finally:
+            self.outcome = "closed"
+
     async def _numbered(self) -> AsyncIterator[bytes]:
         try:
             for self.parts in range(1000):
@@ -97,6 +108,7 @@ class Witness:
             Endpoint("GET", "/large", self.large),
             Endpoint("GET", "/stream", self.stream),
             Endpoint("GET", "/bytes", self.bytes),
+            Endpoint("GET", "/endless", self.endless),
             Endpoint("POST", "/object", self.small, auth=Auth.NONE, body=JsonObject, max_body=1000),
         )
 
@@ -481,7 +493,7 @@ async def test_a_long_poll_may_take_long(in_memory: InMemory, witness: Witness) 
 
 
 async def test_a_client_that_takes_nothing_is_cut(in_memory: InMemory, witness: Witness) -> None:
-    in_memory.receive(b"GET /bytes HTTP/1.1\r\n%b\r\n" % HEADERS)
+    in_memory.receive(b"GET /endless HTTP/1.1\r\n%b\r\n" % HEADERS)
     in_memory.channel.pauseProducing()
     in_memory.pass_time(STALL_SECONDS - 1)
     in_memory.channel.resumeProducing()

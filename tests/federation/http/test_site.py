@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Iterator
 from http.client import IncompleteRead
+from typing import Any
 
 import attrs
 import pytest
@@ -168,6 +169,10 @@ async def fails(call: Call) -> Json:
     if kind == "later":
         await next_turn()
         raise ZeroDivisionError("secret")
+    if kind == "cancelled":
+        waiting: Deferred[None] = Deferred()
+        reactor.callLater(0, waiting.cancel)
+        await waiting
     if kind == "encoding":
         return Json({"value": object()})
     if kind == "surrogate":
@@ -525,6 +530,46 @@ def test_the_address_of_the_client(x_forwarded: bool, header: str, address: str)
             f"{V3}/request", headers={"X-Forwarded-For": header, "User-Agent": "\xe4"}
         )
     assert answer.json == {"address": address, "agent": "�"}
+
+
+def test_a_request_that_the_server_cancels(client: Client) -> None:
+    answer = client.get(f"{V3}/fails/cancelled")
+    assert (answer.status, answer.errcode) == (503, "M_UNKNOWN")
+    assert "retry-after" in answer.headers
+
+
+def test_an_upload_that_cannot_be_stored(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    with caplog.at_level(logging.ERROR):
+        answer = client.post(f"{V3}/upload", body=b"x" * (KIB * KIB))
+    assert (answer.status, answer.errcode) == (503, "M_UNKNOWN")
+    assert "cannot be stored" in caplog.text
+
+
+def test_what_else_a_request_knows() -> None:
+    async def know(call: Call[Since, Upload]) -> Json:
+        request: Any = call.request
+        return Json(
+            {
+                "cookie": (request.getCookie(b"a") or b"").decode(),
+                "port": request.host.port,
+                "peer": request.client.host,
+                "body": len(call.request.body()),
+                "missing": call.request.header("X-Missing"),
+            }
+        )
+
+    with serve((Endpoint("POST", "/", know, body=Upload),)) as other:
+        answer = other.client().post("/", body=b"x" * 100_000, headers={"Cookie": "b=c; a=d=e; f"})
+        assert answer.json == {
+            "cookie": "d=e",
+            "port": other.port,
+            "peer": "127.0.0.1",
+            "body": 100_000,
+            "missing": None,
+        }
 
 
 def test_json_is_compact_utf_8(client: Client) -> None:
