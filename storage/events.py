@@ -211,8 +211,15 @@ class Events:
 
     async def between(self, room: int, *, after: int, upto: int, limit: int) -> list[Placed]:
         """The latest `limit` events of the room with `after` < position <= `upto`, the latest first."""
-        parameters = (room, after, upto, limit)
-        return _placed(await self._database.read("events since", lambda txn: txn.rows(_BETWEEN, parameters)))
+        return await self._database.read(
+            "events since", lambda txn: self.between_txn(txn, room, after=after, upto=upto, limit=limit)
+        )
+
+    def between_txn(
+        self, txn: Transaction, room: int, *, after: int, upto: int, limit: int
+    ) -> list[Placed]:
+        """As `between`, inside a transaction of the caller's."""
+        return _placed(txn.rows(_BETWEEN, (room, after, upto, limit)))
 
     def last_positions_txn(self, txn: Transaction) -> dict[int, int]:
         """For every room that has events, the position of the latest."""

@@ -65,8 +65,9 @@ class Strings:
 
     async def intern(self, values: Iterable[str]) -> dict[str, int]:
         """The number of each of `values`, given to it now where it had none."""
-        found = await self.find(values)
-        missing = sorted({value for value in values if value not in found}, key=str.encode)
+        wanted = set(values)
+        found = await self.find(wanted)
+        missing = sorted(wanted - found.keys(), key=str.encode)
         if not missing:
             return found
         if self._database.dialect == "sqlite":

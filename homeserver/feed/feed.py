@@ -48,6 +48,7 @@ class Feed:
         self.waiting = Waiting(clock=clock, user_rooms=self.user_rooms)
         self.typing = TypingNotifications(clock=clock, changed=self._typing_changed)
         self._accounts: dict[int, int] = {}
+        self._receipts: dict[int, int] = {}
         self._started_at = 0
         self._advance: dict[type[Any], Callable[[Any, int, _Touched], None]] = {
             NewEvent: self._event,
@@ -60,14 +61,16 @@ class Feed:
     async def start(self) -> None:
         """Read where everything stands."""
 
-        def read(txn: Transaction) -> tuple[int, dict[int, int]]:
+        def read(txn: Transaction) -> tuple[int, dict[int, int], dict[int, int]]:
             row = txn.row(_POSITION)
-            rooms = self._storage.events.last_positions_txn(txn)
-            for room, position in self._storage.receipts.last_positions_txn(txn).items():
-                rooms[room] = max(rooms.get(room, 0), position)
-            return (row[0] if row else 0), rooms
+            events = self._storage.events.last_positions_txn(txn)
+            return (row[0] if row else 0), events, self._storage.receipts.last_positions_txn(txn)
 
-        self.position, rooms = await self._storage.database.read("start the feed", read)
+        self.position, events, receipts = await self._storage.database.read("start the feed", read)
+        self._receipts = receipts
+        rooms = {
+            room: max(events.get(room, 0), receipts.get(room, 0)) for room in events.keys() | receipts.keys()
+        }
         self._started_at = self.position
         self.rooms.fill(rooms)
 
@@ -102,6 +105,10 @@ class Feed:
         """Those of the rooms `mine` in which events or receipts changed after `position`."""
         return self.rooms.since(position, mine)
 
+    def last_receipt(self, room: int) -> int:
+        """The position of the room's latest receipt; 0 where there is none."""
+        return self._receipts.get(room, 0)
+
     def _event(self, record: NewEvent, base: int, touched: _Touched) -> None:
         position = base + record.index
         stored = attrs.evolve(record.stored, position=position)
@@ -130,6 +137,7 @@ class Feed:
         touched.accounts.add(account)
 
     def _receipt(self, record: Receipt, base: int, touched: _Touched) -> None:
+        self._receipts[record.room] = base + record.index
         self.rooms.changed(record.room, base + record.index)
         touched.accounts.add(record.reader)
         if not record.private:

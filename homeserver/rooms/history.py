@@ -52,6 +52,11 @@ class RoomView:
         return self.memberships.at(OPEN - 1) or "leave"
 
     @property
+    def was_joined(self) -> bool:
+        """Whether the user is joined or has been."""
+        return "join" in self.memberships.values
+
+    @property
     def is_world_readable(self) -> bool:
         """Whether anybody may read the room as it is now."""
         return self.visibilities.at(OPEN - 1) == Visibility.WORLD_READABLE

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from cachetools import LRUCache
@@ -74,15 +74,28 @@ class RoomStates:
 
     async def at(self, room: int, state: StateAt) -> StateMap:
         """The state of the room at `state`. Rows may lack `event_id`."""
-        known = self._old.get((room, state))
-        if known is None:
-            rows = await self._storage.database.read(
-                "state", lambda txn: self._storage.states.at_txn(txn, room, state)
+        return (await self.at_each([(room, state)]))[room]
+
+    async def at_each(self, wanted: Iterable[tuple[int, StateAt]]) -> dict[int, StateMap]:
+        """A state of each of several rooms, by room."""
+        found: dict[int, StateMap] = {}
+        missing = []
+        for room, state in wanted:
+            known = self._old.get((room, state))
+            if known is None:
+                missing.append((room, state))
+            else:
+                found[room] = known
+        if missing:
+            states = self._storage.states
+            read = await self._storage.database.read(
+                "states", lambda txn: [states.at_txn(txn, room, state) for room, state in missing]
             )
-            known = {(row.type, row.state_key): row for row in rows if row.event is not None}
-            if _size(known) <= self._old.maxsize:
-                self._old[room, state] = known
-        return known
+            for (room, state), rows in zip(missing, read, strict=True):
+                found[room] = {(row.type, row.state_key): row for row in rows if row.event is not None}
+                if _size(found[room]) <= self._old.maxsize:
+                    self._old[room, state] = found[room]
+        return found
 
     async def at_position(self, room: int, position: int) -> StateMap:
         """The state that was the room's current one at `position`."""

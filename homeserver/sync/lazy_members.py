@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which members each client has been sent already, so that lazy loading does not send them again.
+
+spec: client-server-api, "Lazy-loading room members".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Set
+
+from cachetools import LRUCache
+
+from federation.http.endpoint import Requester
+from storage.runtime.caches import cache_of_bytes
+from storage.state import StateRow
+
+_BYTES_OF_A_MEMBER = 60
+
+
+class SentMembers:
+    """Numbers of the users whose member events a device has, by room. What is forgotten is sent again."""
+
+    def __init__(self, *, cache_bytes: int = 8 * 2**20) -> None:
+        self._sent: LRUCache[tuple[int, int, int], frozenset[int]] = cache_of_bytes(
+            cache_bytes, lambda users: 300 + _BYTES_OF_A_MEMBER * len(users)
+        )
+
+    def known(self, requester: Requester, room: int) -> Set[int]:
+        """Whom the device knows in the room."""
+        return self._sent.get(_key(requester, room), frozenset())
+
+    def whole(self, requester: Requester, room: int, rows: Iterable[StateRow], member: int) -> None:
+        """The device was sent the room afresh, with the members among `rows`."""
+        self._keep(_key(requester, room), frozenset(_members(rows, member)))
+
+    def more(self, requester: Requester, room: int, rows: Iterable[StateRow], member: int) -> None:
+        """The device was sent the members among `rows`, too."""
+        users = frozenset(_members(rows, member))
+        if users:
+            key = _key(requester, room)
+            self._keep(key, self._sent.get(key, frozenset()) | users)
+
+    def _keep(self, key: tuple[int, int, int], users: frozenset[int]) -> None:
+        if 300 + _BYTES_OF_A_MEMBER * len(users) <= self._sent.maxsize:
+            self._sent[key] = users
+
+
+def _key(requester: Requester, room: int) -> tuple[int, int, int]:
+    return (requester.user, requester.device or 0, room)
+
+
+def _members(rows: Iterable[StateRow], member: int) -> Iterable[int]:
+    return (row.state_key for row in rows if row.type == member)
