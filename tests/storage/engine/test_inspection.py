@@ -12,11 +12,11 @@ import pytest
 from storage.engine.database import Database, DatabaseSettings
 from storage.engine.errors import DatabaseUnavailable, UnsuitableDatabase
 from storage.engine.inspection import inspect_database
-from storage.engine.migrations import SCHEMA, load_migrations
+from storage.engine.migrations import SCHEMA, load_migrations, newest_version
 from tests.support.databases import DatabaseHome
 from tests.support.postgres_cluster import Cluster
 
-KNOWN = len(load_migrations(SCHEMA, "sqlite"))
+KNOWN = newest_version(load_migrations(SCHEMA, "sqlite"))
 
 
 def test_a_migrated_database(database_home: DatabaseHome) -> None:

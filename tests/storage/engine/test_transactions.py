@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.engine.database import Database, Transaction
+from storage.engine.database import Database, Tail, Transaction
 from storage.engine.errors import DatabaseError, DataError
 from storage.engine.statement import BYTES, INTEGER, TEXT, Batch
 from tests.support.reactor import in_reactor
@@ -262,17 +262,24 @@ async def test_an_exception_rolls_back(items: Database) -> None:
     assert await everything(items) == []
 
 
-async def test_an_error_that_is_swallowed_still_rolls_back(items: Database) -> None:
+@pytest.mark.parametrize("kind", ["read", "write", "commit"])
+async def test_an_error_that_is_swallowed_still_fails(items: Database, kind: str) -> None:
     def work(txn: Transaction) -> str:
-        txn.batch(INSERT, VALUES)
-        try:
+        if kind != "read":
             txn.batch(INSERT, VALUES)
+        try:
+            txn.row("SELECT item FROM items WHERE note = ?", ("\udc00",))
         except DataError:
             return "all is well"
         return "not reached"
 
+    request = {
+        "read": lambda: items.read("swallow", work),
+        "write": lambda: items.write("swallow", work),
+        "commit": lambda: items.commit("swallow", lambda txn: work(txn) and None, Tail()),
+    }[kind]
     with pytest.raises(DataError):
-        await items.write("swallow", work)
+        await request()
     assert await everything(items) == []
 
 
