@@ -14,8 +14,8 @@ from tests.bench.stage import Stage
 class Disk(Figure):
     """A user alone in a room writes one event after the other; the size is read while the server is stopped.
 
-    Alone, since rows that some servers write per member would make the figure one of the room's size. The rows
-    that remember a client's transaction ids are in it, although they expire.
+    Alone, since rows that some servers write per member would make the figure one of the room's size. The
+    rows that remember a client's transaction ids are in it, although they expire.
     """
 
     name = "disk"

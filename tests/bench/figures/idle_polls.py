@@ -43,8 +43,8 @@ class IdlePolls(_Crowd):
 
     name = "idle-polls"
     lines = (
-        Line("idle-polls-memory", "10,000 idle long polls: memory each", "KiB", "less"),
-        Line("idle-polls-seen", "the same: send until seen in the other's /sync, p50", "ms", "less"),
+        Line("idle-polls-memory", "memory of each of 10,000 idle long polls", "KiB", "less"),
+        Line("idle-polls-seen", "send until seen among 10,000 idle long polls, p50", "ms", "less"),
     )
     heavy = True
     repeats = 1
@@ -106,7 +106,7 @@ class Reconnect(_Crowd):
     name = "reconnect"
     lines = (
         Line("reconnect-all", "10,000 clients return after a restart: all answered", "s", "less"),
-        Line("reconnect-p99", "the same: p99 of a /sync", "ms", "less"),
+        Line("reconnect-p99", "10,000 clients return after a restart: p99 of a /sync", "ms", "less"),
     )
     heavy = True
     repeats = 1

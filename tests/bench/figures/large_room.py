@@ -17,8 +17,8 @@ class LargeRoom(Figure):
     name = "large-room"
     lines = (
         Line("large-room-sends", "sends into a room of 10,000 local members", "/s", "more"),
-        Line("large-room-p99", "the same, p99", "ms", "less"),
-        Line("large-room-memory", "memory that the room takes when hot", "MiB", "less"),
+        Line("large-room-p99", "sends into a room of 10,000 local members, p99", "ms", "less"),
+        Line("large-room-memory", "memory that a room of 10,000 takes when hot", "MiB", "less"),
     )
     heavy = True
     repeats = 1

@@ -25,8 +25,8 @@ class ManyRooms(Figure):
     name = "many-rooms"
     lines = (
         Line("many-rooms-sync", "initial /sync, 3,000 rooms", "s", "less"),
-        Line("many-rooms-others", "p99 of others' sends meanwhile", "ms", "less"),
-        Line("many-rooms-memory", "memory that it takes per room", "KiB", "less"),
+        Line("many-rooms-others", "p99 of others' sends while 3,000 rooms sync", "ms", "less"),
+        Line("many-rooms-memory", "memory that the sync of 3,000 rooms takes per room", "KiB", "less"),
     )
     heavy = True
     repeats = 1

@@ -158,7 +158,7 @@ class MixedLoadHard(_MixedLoad):
     """50 messages per second in all."""
 
     name = "mixed-hard"
-    lines = (Line("mixed-hard", "the same, 50 messages/s", "ms", "less"),)
+    lines = (Line("mixed-hard", "p99 of everything under mixed load, 50 messages/s", "ms", "less"),)
     heavy = True
     repeats = 1
     interval = 1.0

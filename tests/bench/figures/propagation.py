@@ -79,7 +79,11 @@ class SeenByAll(_Propagation):
     """A room of 101."""
 
     name = "seen-by-100"
-    lines = (Line("seen-by-100", "the same, in all of 100 others', p50", "ms", "less", "30 ms", 234 / 30),)
+    lines = (
+        Line(
+            "seen-by-100", "send until seen in all of 100 others' /sync, p50", "ms", "less", "30 ms", 234 / 30
+        ),
+    )
 
     async def prepare(self) -> None:
         await self._set(self._stage.scale.watchers)

@@ -159,3 +159,4 @@ async def connections(address: Address, count: int) -> AsyncIterator[list[Connec
     finally:
         for connection in opened:
             connection.close()
+        await asyncio.sleep(0)  # the loop closes the sockets
