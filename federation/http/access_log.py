@@ -36,17 +36,12 @@ def log_request(
     identifier: str,
 ) -> None:
     """Write the line; `length` is in bytes as sent, `status` 499 if the client went before the answer."""
-    logger.info(
-        "%s %s %d %.1fms %dB %s %s %s",
-        method.decode("ascii", "replace"),
-        _printable(path),
-        status,
-        seconds * 1000,
-        length,
-        requester or "-",
-        client_address or "-",
-        identifier,
+    line = (
+        f"{method.decode('ascii', 'replace')} {_printable(path)} {status} {seconds * 1000:.1f}ms {length}B "
+        f"{requester or '-'} {client_address or '-'} {identifier}"
     )
+    # As `logger.info` does, without its search for the calling line, which is always this one.
+    logger.handle(logger.makeRecord(logger.name, logging.INFO, __file__, 0, line, (), None))
 
 
 def _printable(path: bytes) -> str:
