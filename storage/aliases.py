@@ -6,6 +6,8 @@ spec: client-server-api, "Room aliases".
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import attrs
 
 from storage.engine.database import Database
@@ -21,6 +23,10 @@ _DELETE = Batch(
     columns={"alias": BYTES},
 )
 _GET = "SELECT room, creator FROM aliases WHERE alias = ?"
+_GET_MANY = Batch(
+    "SELECT a.alias, a.room FROM v JOIN aliases a ON a.alias = v.alias",
+    columns={"alias": BYTES},
+)
 _OF_ROOM = "SELECT alias FROM aliases WHERE room = ? ORDER BY alias"
 
 
@@ -59,6 +65,12 @@ class Aliases:
         """The alias with this full name (`#name:server`), or None."""
         row = await self._database.read("alias", lambda txn: txn.row(_GET, (alias.encode(),)))
         return None if row is None else Alias(alias, row[0], row[1])
+
+    async def rooms_of(self, aliases: Iterable[str]) -> dict[str, int]:
+        """The numbers of the rooms that those of `aliases` which exist here point to."""
+        rows = [(alias.encode(),) for alias in set(aliases)]
+        found = await self._database.read("aliases", lambda txn: txn.batch(_GET_MANY, rows))
+        return {alias.decode(): room for alias, room in found}
 
     async def of_room(self, room: int) -> list[str]:
         """The aliases of the room, sorted."""

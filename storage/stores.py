@@ -16,6 +16,7 @@ from storage.filters import Filters
 from storage.jobs import Jobs
 from storage.memberships import Memberships
 from storage.profiles import Profiles
+from storage.published_rooms import PublishedRooms
 from storage.receipts import Receipts
 from storage.registration_tokens import RegistrationTokens
 from storage.rooms import Rooms
@@ -40,6 +41,7 @@ class Storage:
     account_data: AccountDataStore
     receipts: Receipts
     profiles: Profiles
+    published_rooms: PublishedRooms
     filters: Filters
     accounts: Accounts
     devices: Devices
@@ -63,6 +65,7 @@ class Storage:
             account_data=AccountDataStore(database),
             receipts=Receipts(database),
             profiles=Profiles(database),
+            published_rooms=PublishedRooms(database),
             filters=Filters(database),
             accounts=Accounts(database),
             devices=Devices(database),

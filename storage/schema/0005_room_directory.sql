@@ -1,0 +1,5 @@
+-- The published room directory of this server.
+
+CREATE TABLE published_rooms (
+    room NUMBER PRIMARY KEY
+);
