@@ -190,6 +190,10 @@ class RoomInUse(MatrixError):
     """The room alias is taken."""
 
 
+class AliasInUse(MatrixError):
+    """The room alias that is to be made exists already; only `PUT /directory/room/{roomAlias}` says it so."""
+
+
 class InvalidRoomState(MatrixError):
     """The initial state of a new room is invalid."""
 

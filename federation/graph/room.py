@@ -21,6 +21,7 @@ from federation.graph.loading import LoadedRoom, RoomLoader
 from federation.rules.auth.redactions import may_apply_redaction
 from federation.rules.auth.rules import check_auth
 from federation.rules.redaction import redacts
+from federation.rules.signing import join_authoriser_server
 from storage.event import Event, StateAt, StoredEvent
 from storage.events import Events, NewEvent, NewRedaction
 from storage.numbers import EventNumbers
@@ -191,8 +192,7 @@ class RoomGraph:
         try:
             for number, draft in zip(self._tools.numbers.take(len(drafts)), drafts, strict=True):
                 event = create if create is not None and not appended else self._build(hot, draft)
-                power = None if event is create else hot.state.power
-                check_auth(event, hot.state, hot.state.version, power_levels=power)
+                self._check(hot, event, is_create=event is create)
                 stored, rows = self._add(hot, event, number, index=len(appended) + 1)
                 records.extend(rows)
                 records.extend(self._redaction_rows(hot, stored, targets))
@@ -218,6 +218,17 @@ class RoomGraph:
 
     def _build(self, hot: _Hot, draft: Draft) -> Event:
         return self._tools.builder.build(self.room_id, draft, hot.state, hot.extremities)
+
+    def _check(self, hot: _Hot, event: Event, *, is_create: bool) -> None:
+        """Raises `AuthRefused`. What is built here is signed by this server, and by no other."""
+        version = hot.state.version
+        check_auth(
+            event,
+            hot.state,
+            version,
+            power_levels=None if is_create else hot.state.power,
+            join_authoriser_signed=join_authoriser_server(event, version) == self._tools.builder.server_name,
+        )
 
     def _add(self, hot: _Hot, event: Event, number: int, index: int) -> tuple[StoredEvent, list[Any]]:
         """Make `event` the extremity and, if it is a state event, the next revision; returns its rows."""

@@ -15,6 +15,7 @@ from federation import errors
 from federation.http.endpoint import Json
 from federation.rules import errors as rules
 from storage.engine import errors as engine
+from storage.write_queue import QueueFull, RoomReloaded
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ _MATRIX_ERRORS: dict[type[errors.MatrixError], tuple[int, str]] = {
     errors.Exclusive: (400, "M_EXCLUSIVE"),
     errors.WeakPassword: (400, "M_WEAK_PASSWORD"),
     errors.RoomInUse: (400, "M_ROOM_IN_USE"),
+    errors.AliasInUse: (409, "M_UNKNOWN"),
     errors.InvalidRoomState: (400, "M_INVALID_ROOM_STATE"),
     errors.BadAlias: (400, "M_BAD_ALIAS"),
     errors.BadState: (400, "M_BAD_STATE"),
@@ -107,6 +109,9 @@ def error_answer(error: Exception) -> Json:
         return _matrix_error(
             errors.Unavailable("The database cannot be reached at present", retry_after_ms=_RETRY_DATABASE_MS)
         )
+    if isinstance(error, (QueueFull, RoomReloaded)):
+        logger.warning("A write was given up: %s", error)
+        return _matrix_error(errors.Unavailable("The server is too busy", retry_after_ms=_RETRY_DATABASE_MS))
     logger.error("A request failed", exc_info=error)
     return _standard(500, "M_UNKNOWN", "Internal server error", {})
 

@@ -93,6 +93,21 @@ async def test_a_chain_that_is_refused_in_the_middle_is_not_written_at_all(datab
     assert after.event.prev_events == (stored[places[1].number].event.event_id,)
 
 
+async def test_a_restricted_join_that_a_local_user_authorises_is_signed_by_this_server(
+    database: Database,
+) -> None:
+    parts = graphs_over(database)
+    room = await public_room(parts.graphs)
+    await room.append(just(state(ALICE, "m.room.join_rules", {"join_rule": "restricted", "allow": []})))
+    content = {"membership": "join", "join_authorised_via_users_server": ALICE}
+    [join] = await room.append(just(state(BOB, "m.room.member", content, BOB)))
+    assert len(join.event.auth_events) == 3  # power levels, join rules, who authorises
+    elsewhere = {**content, "join_authorised_via_users_server": "@carol:b.example"}
+    with pytest.raises(AuthRefused) as refusal:
+        await room.append(just(state("@dan:a.example", "m.room.member", elsewhere, "@dan:a.example")))
+    assert refusal.value.rule == "5.2.1"
+
+
 async def test_an_event_that_is_too_large_is_refused(database: Database) -> None:
     parts = graphs_over(database)
     room = await public_room(parts.graphs)

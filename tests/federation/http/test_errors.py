@@ -14,6 +14,7 @@ from federation.http.errors import error_answer
 from federation.http.writing import encode_json
 from federation.rules import errors as rules
 from storage.engine import errors as engine
+from storage.write_queue import QueueFull, RoomReloaded
 
 TABLE = [
     (errors.Forbidden("no"), 403, "M_FORBIDDEN", {}),
@@ -37,6 +38,7 @@ TABLE = [
     (errors.UserInUse("no"), 400, "M_USER_IN_USE", {}),
     (errors.InvalidUsername("no"), 400, "M_INVALID_USERNAME", {}),
     (errors.RoomInUse("no"), 400, "M_ROOM_IN_USE", {}),
+    (errors.AliasInUse("no"), 409, "M_UNKNOWN", {}),
     (errors.Exclusive("no"), 400, "M_EXCLUSIVE", {}),
     (errors.InvalidRoomState("no"), 400, "M_INVALID_ROOM_STATE", {}),
     (errors.UnsupportedRoomVersion("no"), 400, "M_UNSUPPORTED_ROOM_VERSION", {}),
@@ -88,6 +90,8 @@ TABLE = [
     (engine.DatabaseUnavailable("secret"), 503, "M_UNKNOWN", {}),
     (engine.OutcomeUnknown("secret"), 503, "M_UNKNOWN", {}),
     (engine.FenceLost([3]), 503, "M_UNKNOWN", {}),
+    (QueueFull("secret"), 503, "M_UNKNOWN", {}),
+    (RoomReloaded("secret"), 503, "M_UNKNOWN", {}),
 ]
 
 
