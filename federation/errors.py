@@ -6,9 +6,6 @@ are known to `federation/http/errors.py` alone. `members` are the further member
 gives some errors beside `errcode` and `error`. spec: client-server-api, "Standard error response"
 """
 
-# They are named after what is wrong, as the specification's error codes are.
-# ruff: noqa: N818
-
 from __future__ import annotations
 
 from collections.abc import Mapping
