@@ -27,6 +27,11 @@ _INSERT_NUMBERED = Batch(
     "INSERT INTO strings (string, value) SELECT string, value FROM v WHERE true ON CONFLICT DO NOTHING",
     columns={"string": INTEGER, "value": BYTES},
 )
+# A server numbers strings in memory, upwards: numbers below zero are never its own.
+_INSERT_BELOW_ZERO = (
+    "INSERT INTO strings (string, value) SELECT min(coalesce(min(string), 0), 0) - 1, ? FROM strings"
+    " WHERE true ON CONFLICT DO NOTHING"
+)
 _HIGHEST = "SELECT coalesce(max(string), 0) FROM strings"
 
 
@@ -75,6 +80,13 @@ class Strings:
         rows = [(value.encode(),) for value in missing]
         await self._database.write("intern strings", lambda txn: txn.batch(_INSERT, rows))
         return found | await self.find(missing)
+
+    async def intern_beside(self, value: str) -> int:
+        """As `intern`, for another program while a server may run on the same database."""
+        if self._database.dialect == "sqlite":
+            packed = value.encode()
+            await self._database.write("intern", lambda txn: txn.execute(_INSERT_BELOW_ZERO, (packed,)))
+        return (await self.intern((value,)))[value]
 
     async def find(self, values: Iterable[str]) -> dict[str, int]:
         """The numbers of those of `values` that have one."""

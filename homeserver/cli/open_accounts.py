@@ -16,18 +16,22 @@ from storage.accounts import ChangedAccount
 from storage.engine.opening import open_database
 from storage.runtime.background import BackgroundTasks
 from storage.stores import Storage
+from storage.strings import Strings
 from storage.write_queue import WriteQueue
 
 
 class OpenedAccounts:
     """What commands do with accounts; each method takes a localpart and returns the user id."""
 
-    def __init__(self, accounts: Accounts) -> None:
+    def __init__(self, accounts: Accounts, strings: Strings) -> None:
         self._accounts = accounts
+        self._strings = strings
 
     async def create(self, localpart: str, password: str, *, admin: bool) -> str:
         """Make an account, whether registration is open or not."""
         user_id = await self._accounts.check_username(localpart)
+        # A server on SQLite gives numbers in memory, and its next one must not be this user's.
+        await self._strings.intern_beside(user_id)
         await self._accounts.create(NewAccount(user_id, password, is_admin=admin))
         return user_id
 
@@ -72,7 +76,8 @@ async def open_accounts(config: Config, reactor: Any) -> AsyncIterator[OpenedAcc
     )
     passwords = Passwords(reactor=reactor, pepper=config.passwords.password_config.pepper)
     try:
-        yield OpenedAccounts(_accounts(config, reactor, storage, write_queue, passwords))
+        accounts = _accounts(config, reactor, storage, write_queue, passwords)
+        yield OpenedAccounts(accounts, storage.strings)
     finally:
         passwords.stop()
         await write_queue.stop()
