@@ -20,6 +20,7 @@ from storage.registration_tokens import RegistrationTokens, UsedRegistrationToke
 from storage.runtime.clock import Clock, milliseconds
 
 _LIMIT = "rc_registration"
+_TOKEN_LIMIT = "rc_registration_token_validity"
 
 
 @attrs.frozen(kw_only=True)
@@ -114,7 +115,7 @@ class AccountRegistration:
                 "/_matrix/client/v1/register/m.login.registration_token/validity",
                 self.token_validity,
                 auth=Auth.NONE,
-                limit="rc_registration_token_validity",
+                limit=_TOKEN_LIMIT,
                 query=TokenQuery,
             ),
         )
@@ -131,6 +132,8 @@ class AccountRegistration:
         user_id = None if body.username is None else await self._accounts.check_username(body.username)
         if body.password is not None:
             self._accounts.check_new_password(body.password)
+        if body.auth is not None and "token" in body.auth:
+            self._limits.count(_TOKEN_LIMIT, address)
         proof = await self._authentication.authenticate(call, body.auth, self.flows)
         if body.password is None:
             raise MissingParam("password is missing")

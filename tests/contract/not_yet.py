@@ -197,6 +197,9 @@ BEYOND: frozenset[str] = frozenset(
         # The empty state key may be left out together with its slash.
         "GET /_matrix/client/v3/rooms/{roomId}/state/{eventType}",
         "PUT /_matrix/client/v3/rooms/{roomId}/state/{eventType}",
+        # Only the prose has the pages of stages that a client does not know. client-server-api, "Fallback"
+        "GET /_matrix/client/v3/auth/{authType}/fallback/web",
+        "POST /_matrix/client/v3/auth/{authType}/fallback/web",
     }
 )
 """Endpoints under the specification's prefixes that its data does not list, each for a reason."""

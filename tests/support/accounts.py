@@ -22,6 +22,7 @@ from homeserver.accounts.user_interactive_authentication import UserInteractiveA
 from homeserver.client_api.account_registration import AccountRegistration, RegistrationPolicy
 from homeserver.client_api.admin_register import AdminRegister
 from homeserver.client_api.login import LoginApi
+from homeserver.client_api.user_interactive_authentication import AuthenticationFallback
 from homeserver.client_api.whoami import Whoami
 from homeserver.config.passwords import PasswordPolicy
 from storage.engine.database import Database
@@ -113,8 +114,12 @@ class AccountParts:
             clock=self.clock,
         )
         whoami = Whoami()
+        fallback = AuthenticationFallback(
+            server_name=SERVER, authentication=self.authentication, flows=registration.flows
+        )
         return (
             *registration.endpoints(),
+            *fallback.endpoints(),
             *login.endpoints(),
             *admin.endpoints(),
             *whoami.endpoints(),

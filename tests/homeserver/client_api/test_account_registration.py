@@ -194,30 +194,38 @@ def test_the_password_policy(database):
         assert "8 characters" in answer.json["error"]
 
 
-class OneRegistration:
-    """A limit of one registration for each address."""
+class Few:
+    """Limits of so many for each address."""
 
-    def __init__(self) -> None:
-        self.counted: list[str] = []
+    def __init__(self, **allowed: int) -> None:
+        self.allowed = allowed
+        self.counted: list[tuple[str, str]] = []
 
     def count(self, name: str, who: str) -> None:
         self.check(name, who)
-        self.counted.append(who)
+        self.counted.append((name, who))
 
     def check(self, name: str, who: str) -> None:
-        assert name == "rc_registration"
-        if who in self.counted:
+        if self.counted.count((name, who)) >= self.allowed[name]:
             raise LimitExceeded(retry_after_ms=1000)
 
 
 def test_registrations_are_limited_and_questions_are_not_counted(database):
-    limits = OneRegistration()
+    limits = Few(rc_registration=1)
     with account_server(database, limits=limits) as server:
         for _ in range(3):
             assert server.client.post(REGISTER, {}).status == 401
         assert register(server, username="alice").status == 200
-        assert limits.counted == ["127.0.0.1"]
+        assert limits.counted == [("rc_registration", "127.0.0.1")]
         assert register(server, username="bob").errcode == "M_LIMIT_EXCEEDED"
+
+
+def test_tokens_can_only_be_tried_so_often(database):
+    limits = Few(rc_registration=1, rc_registration_token_validity=2)
+    with account_server(database, requires_token=True, limits=limits) as server:
+        for _ in range(2):
+            assert register(server, {"type": TOKEN, "token": "guess"}).errcode == "M_UNAUTHORIZED"
+        assert register(server, {"type": TOKEN, "token": "guess"}).errcode == "M_LIMIT_EXCEEDED"
 
 
 # Whether a name is free
