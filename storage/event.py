@@ -106,8 +106,9 @@ class StoredEvent:
     `number` names it in the database and carries no order. `position` is its place in the homeserver's
     one stream of changes, `topo` and `position` together its place in the room; an outlier has neither.
     `before` is the room's state before it, `after` the state after it where that differs.
-    `notify_count` and `highlight_count` are the cumulative counts, over its room and `thread`, of
-    events that notify (or highlight) every member, itself included.
+    `thread` is the event id of its thread's root, None in the main timeline. `notify_count` and
+    `highlight_count` are the cumulative counts, over its room and `thread`, of events that notify (or
+    highlight) every member, itself included.
     """
 
     event: Event
@@ -118,7 +119,7 @@ class StoredEvent:
     after: StateAt | None = None
     rejected: bool = False
     soft_failed: bool = False
-    thread: int | None = None
+    thread: str | None = None
     notify_count: int = 0
     highlight_count: int = 0
     redacted_by: str | None = None

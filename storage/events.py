@@ -31,7 +31,7 @@ _INSERT_JSON = Batch(
 _INSERT = Batch(
     f"INSERT INTO events (position, {', '.join(_EVENT_COLUMNS)})"
     f" SELECT base.value + v.i, {', '.join('v.' + c for c in _EVENT_COLUMNS)} FROM base, v",
-    columns={"i": INTEGER, **{c: BYTES if c == "event_id" else INTEGER for c in _EVENT_COLUMNS}},
+    columns={"i": INTEGER, **{c: BYTES if c in ("event_id", "thread") else INTEGER for c in _EVENT_COLUMNS}},
 )
 _INSERT_REDACTION = Batch(
     "INSERT INTO redactions (target, event, applied) SELECT target, event, applied FROM v WHERE true"
@@ -121,7 +121,8 @@ def _event_row(i: int, record: NewEvent) -> tuple[Any, ...]:
         record.sender, status, stored.topo,
         before and before.branch, before and before.revision,
         after and after.branch, after and after.revision,
-        stored.thread, stored.notify_count, stored.highlight_count,
+        None if stored.thread is None else pack_event_id(stored.thread),
+        stored.notify_count, stored.highlight_count,
     )  # fmt: skip
 
 
@@ -246,7 +247,7 @@ def _stored(row: tuple[Any, ...], room_id: str, ids: dict[int, str]) -> StoredEv
         after=None if row[8] is None else StateAt(row[8], row[9]),
         rejected=bool(status & REJECTED),
         soft_failed=bool(status & SOFT_FAILED),
-        thread=row[10],
+        thread=None if row[10] is None else unpack_event_id(row[10]),
         notify_count=row[11],
         highlight_count=row[12],
         redacted_by=None if row[14] is None else ids.get(row[14]),

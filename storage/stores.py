@@ -15,8 +15,11 @@ from storage.events import Events
 from storage.filters import Filters
 from storage.jobs import Jobs
 from storage.memberships import Memberships
+from storage.notification_counts import ThreadCountsStore
+from storage.notification_exceptions import NotificationExceptions
 from storage.profiles import Profiles
 from storage.published_rooms import PublishedRooms
+from storage.read_points import ReadPoints
 from storage.receipts import Receipts
 from storage.registration_tokens import RegistrationTokens
 from storage.rooms import Rooms
@@ -40,6 +43,9 @@ class Storage:
     jobs: Jobs
     account_data: AccountDataStore
     receipts: Receipts
+    thread_counts: ThreadCountsStore
+    notification_exceptions: NotificationExceptions
+    read_points: ReadPoints
     profiles: Profiles
     published_rooms: PublishedRooms
     filters: Filters
@@ -64,6 +70,9 @@ class Storage:
             jobs=Jobs(database),
             account_data=AccountDataStore(database),
             receipts=Receipts(database),
+            thread_counts=ThreadCountsStore(database),
+            notification_exceptions=NotificationExceptions(),
+            read_points=ReadPoints(),
             profiles=Profiles(database),
             published_rooms=PublishedRooms(database),
             filters=Filters(database),

@@ -42,7 +42,7 @@ class Appended:
 class EventCounts:
     """The thread of an event and the cumulative counts that are stored with it (see `StoredEvent`)."""
 
-    thread: int | None
+    thread: str | None
     notify_count: int
     highlight_count: int
 

@@ -32,7 +32,7 @@ CREATE TABLE event_json (
 -- event_id: the 32 bytes of the hash in an id made of one, else a longer text form (storage/event_ids.py).
 -- status: bits 1 rejected, 2 soft-failed. position and topo are NULL for an outlier.
 -- before, after: the state before the event and, for state events, after it; NULL before: unknown.
--- thread: number of the thread's root event; NULL in the main timeline.
+-- thread: the event id of the thread's root, stored as event_id is; NULL in the main timeline.
 -- notify_count, highlight_count: cumulative over (room, thread) of events that do so to every member.
 CREATE TABLE events (
     event NUMBER PRIMARY KEY,
@@ -48,7 +48,7 @@ CREATE TABLE events (
     before_revision NUMBER,
     after_branch NUMBER,
     after_revision NUMBER,
-    thread NUMBER,
+    thread BYTES,
     notify_count NUMBER NOT NULL,
     highlight_count NUMBER NOT NULL
 );

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contributor that counts: what an event adds to everybody's unread counts, and to whose otherwise.
+
+An event costs the same in a room of ten thousand members as in one of two: the counts are cumulative over
+the room's threads and stand with the event. Rows of a user are written only where an event counts otherwise
+for them (a mention), when they join, and in the thread that they send into.
+
+spec: client-server-api, "Receiving notifications".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import attrs
+
+from federation.graph.contributors import Appended, Contribution, EventCounts
+from federation.graph.current_state import CurrentState
+from homeserver.push.rules.classification import Classification, Deviation, classify
+from homeserver.push.rules.compiled import DEFAULT_RULES, CompiledRules
+from homeserver.push.rules.context import RoomContext
+from homeserver.push.threads import RecentThreads
+from storage.engine.database import Database, Transaction
+from storage.event import Event
+from storage.notification_counts import ThreadCounts, ThreadCountsStore
+from storage.notification_exceptions import NotificationException
+from storage.read_points import ReadHere
+from storage.strings import Strings
+from storage.threads import EVERY_THREAD, MAIN, CountsAt
+
+MOST_THREADS: Final = 20_000
+"""So many threads of a room keep their counts in memory; a thread that has long been left begins anew."""
+
+_DUMMY: Final = "org.matrix.dummy_event"
+"""What servers send in a user's name to join extremities; the user has not spoken."""
+
+
+class _Counts(NamedTuple):
+    notify: int
+    highlight: int
+
+
+_NONE = _Counts(0, 0)
+
+
+@attrs.define(eq=False)
+class RoomMemory:
+    """A hot room as its next event finds it.
+
+    `joined` are all joined users, local ones with their account, others with None. `threads` are the
+    cumulative counts by root; the one that notified last is the last.
+    """
+
+    main: _Counts
+    threads: dict[str, _Counts]
+    recent: RecentThreads
+    joined: dict[str, int | None]
+
+    def is_recipient(self, user_id: str) -> bool:
+        """Whether the user is local and joined."""
+        return self.joined.get(user_id) is not None
+
+
+class NotificationCounts:
+    """Counts every event by the default rules.
+
+    - Counts of a user begin when they join.
+    - Their own events never count for them. A message or another event without a state key that they send
+      marks its thread read up to it, as the specification says ("Marking notifications as read"); Synapse
+      waits for a receipt. State events do not: a server sends them in users' names, after a change of
+      profile into every room.
+    - A rejected or soft-failed event is not counted. One that is redacted stays counted until it is read.
+    """
+
+    def __init__(
+        self,
+        *,
+        server_name: str,
+        database: Database,
+        strings: Strings,
+        thread_counts: ThreadCountsStore,
+        rules: CompiledRules = DEFAULT_RULES,
+    ) -> None:
+        self._suffix = ":" + server_name
+        self._database = database
+        self._strings = strings
+        self._thread_counts = thread_counts
+        self._rules = rules
+
+    async def load(self, room: int, room_id: str, state: CurrentState) -> RoomMemory:  # noqa: ARG002
+        """Where the counts of the room stand, and who is in it."""
+
+        def read(txn: Transaction) -> tuple[CountsAt, dict[str, CountsAt], dict[str, str]]:
+            store = self._thread_counts
+            return (
+                store.main_now_txn(txn, [room])[room],
+                store.threads_txn(txn, room, most=MOST_THREADS),
+                store.latest_threaded_txn(txn, room),
+            )
+
+        joined = [user for user, membership in state.memberships.items() if membership == "join"]
+        accounts = await self._strings.find(user for user in joined if self._is_local(user))
+        main, threads, threaded = await self._database.read("notification counts", read)
+        return RoomMemory(
+            main=_Counts(main.notify, main.highlight),
+            threads={root: _Counts(c.notify, c.highlight) for root, c in reversed(threads.items())},
+            recent=RecentThreads(threaded),
+            joined={user: accounts.get(user) for user in joined},
+        )
+
+    def contribute(self, memory: RoomMemory, appended: Appended) -> Contribution:
+        """The event's cumulative counts, its exceptions, and the points up to which it makes users read."""
+        newcomers = self._follow_members(memory, appended) if appended.changes else ()
+        stored = appended.stored
+        event = stored.event
+        thread = memory.recent.place(event.event_id, event.content)
+        before = memory.main if thread is None else memory.threads.get(thread, _NONE)
+        records: list[Any] = []
+        counts = before
+        if not (stored.rejected or stored.soft_failed):
+            outcome = self._classify(memory, appended)
+            if outcome.notify or outcome.highlight:
+                counts = _Counts(before.notify + outcome.notify, before.highlight + outcome.highlight)
+            if outcome.exceptions:
+                records.extend(_exceptions(memory, appended, thread, outcome.exceptions))
+            sender = memory.joined.get(event.sender)
+            if sender is not None and (counts is not before or _is_spoken(event)):
+                records.append(ReadHere(sender, appended.room, thread or MAIN, appended.index, *counts))
+        if counts is not before:
+            if thread is None:
+                memory.main = counts
+            else:
+                _advance_thread(memory, thread, counts)
+                records.append(ThreadCounts(appended.room, thread, appended.index, *counts))
+        records.extend(
+            ReadHere(account, appended.room, EVERY_THREAD, appended.index, *memory.main)
+            for account in newcomers
+        )
+        return Contribution(records, EventCounts(thread, counts.notify, counts.highlight))
+
+    def _is_local(self, user_id: str) -> bool:
+        return user_id.endswith(self._suffix) and user_id.partition(":")[2] == self._suffix[1:]
+
+    def _follow_members(self, memory: RoomMemory, appended: Appended) -> list[int]:
+        """Take in who has joined and left; returns the accounts of local users who are joined from now on."""
+        newcomers = []
+        for change in appended.changes:
+            if change.type != "m.room.member":
+                continue
+            user = change.state_key
+            if change.new is None or appended.state.membership(user) != "join":
+                memory.joined.pop(user, None)
+            elif user not in memory.joined:
+                memory.joined[user] = account = self._account(user, appended)
+                if account is not None:
+                    newcomers.append(account)
+        return newcomers
+
+    def _account(self, user: str, appended: Appended) -> int | None:
+        if not self._is_local(user):
+            return None
+        return appended.state_key if appended.stored.event.state_key == user else self._strings.known(user)
+
+    def _classify(self, memory: RoomMemory, appended: Appended) -> Classification:
+        power = appended.state.power
+        event = appended.stored.event
+        context = RoomContext(
+            member_count=len(memory.joined),
+            sender_level=power.user(event.sender),
+            notification_level=power.notification,
+            is_recipient=memory.is_recipient,
+        )
+        return classify(self._rules, event, context)
+
+
+def _exceptions(
+    memory: RoomMemory, appended: Appended, thread: str | None, deviations: Mapping[str, Deviation]
+) -> list[NotificationException]:
+    return [
+        NotificationException(
+            account, appended.room, thread or MAIN, deviation.notify, deviation.highlight, appended.index
+        )
+        for user, deviation in deviations.items()
+        if (account := memory.joined.get(user)) is not None
+    ]
+
+
+def _advance_thread(memory: RoomMemory, thread: str, counts: _Counts) -> None:
+    memory.threads.pop(thread, None)
+    memory.threads[thread] = counts
+    if len(memory.threads) > MOST_THREADS:
+        del memory.threads[next(iter(memory.threads))]
+
+
+def _is_spoken(event: Event) -> bool:
+    return event.state_key is None and event.type != _DUMMY
