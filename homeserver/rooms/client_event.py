@@ -33,11 +33,17 @@ class ClientEvent:
     """An event in its client form, the same for all who may see it.
 
     `head` is the JSON object without `room_id`, `unsigned` and the closing brace; `room` is the member
-    `room_id` with the comma before it.
+    `room_id` with the comma before it. From `content_at` to its end, `head` holds the JSON of `content`.
     """
 
     head: bytes
     room: bytes
+    content_at: int
+
+    @property
+    def content(self) -> bytes:
+        """The JSON of `content`."""
+        return self.head[self.content_at :]
 
     def render(self, unsigned: Mapping[str, Any] | bytes = b"", *, with_room_id: bool) -> bytes:
         """The JSON object for one requester.
@@ -80,7 +86,12 @@ def client_event(event: Event, version: RoomVersion) -> ClientEvent:
             if event.content.get("redacts") != target:
                 content = msgspec.Raw(_encode({**event.content, "redacts": target}))
     members["content"] = content
-    return ClientEvent(head=_encode(members)[:-1], room=b',"room_id":' + _encode(event.room_id))
+    head = _encode(members)[:-1]
+    return ClientEvent(
+        head=head,
+        room=b',"room_id":' + _encode(event.room_id),
+        content_at=len(head) - len(memoryview(content)),
+    )
 
 
 def stripped(event: Event) -> dict[str, Any]:

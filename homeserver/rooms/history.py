@@ -57,6 +57,16 @@ class RoomView:
         return "join" in self.memberships.values
 
     @property
+    def left_at(self) -> int | None:
+        """The revision in which the user's last time in the room ended; None if they never were in it."""
+        ends = [
+            end
+            for value, end in zip(self.memberships.values, self.memberships.ends, strict=True)
+            if value == "join"
+        ]
+        return ends[-1] if ends else None
+
+    @property
     def is_world_readable(self) -> bool:
         """Whether anybody may read the room as it is now."""
         return self.visibilities.at(OPEN - 1) == Visibility.WORLD_READABLE
@@ -74,6 +84,11 @@ class RoomView:
             after=None if stored.after is None else self._standing(stored.after),
             joined_since=self.memberships.was_after("join", stored.before.revision),
         )
+
+    def sees_state(self, state: StateAt) -> bool:
+        """Whether the user may see the room as it was in this state."""
+        joined_since = self.memberships.was_after("join", state.revision)
+        return self._standing(state).allows(joined_since=joined_since)
 
     def membership_at(self, stored: StoredEvent) -> str:
         """The user's membership at the event, with what the event itself changes of it."""

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The server's own endpoints, as the composition root builds them, with a fixed token for each user."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import attrs
+from twisted.internet import reactor
+
+from federation.http.endpoint import Endpoint, Requester
+from homeserver import app
+from homeserver.config.config import read_config
+from storage.engine.database import Database
+from storage.persist import Unit
+from storage.stores import Storage
+from tests.support.http import Response, Server, serve
+from tests.support.reactor import in_reactor
+from tests.support.room_server import CLIENT, User, ok
+
+SERVER = "a.example"
+USERS = ("alice", "bob", "carol")
+
+
+@attrs.frozen
+class Reader(User):
+    """One user's requests, those to read included."""
+
+    def delete(self, path: str, value: Any = None) -> Response:
+        """A DELETE below the client API."""
+        return self.client.delete(CLIENT + path, value)
+
+    def room(self, room_id: str, path: str = "") -> Response:
+        """A GET below `/rooms/{roomId}`."""
+        return self.get(f"/rooms/{quote(room_id)}{path}")
+
+    def say(self, room_id: str, *bodies: str) -> list[str]:
+        """Send a text message for each of `bodies`; returns the event ids."""
+        return [str(ok(self.send(room_id, f"say {body}", body))["event_id"]) for body in bodies]
+
+    def page(self, room_id: str, query: str = "dir=b") -> Any:
+        """A page of `/messages`."""
+        return ok(self.room(room_id, f"/messages?{query}"))
+
+    def bodies(self, room_id: str, query: str = "dir=b&limit=100") -> list[str]:
+        """The texts of the messages on a page."""
+        return [
+            event["content"]["body"]
+            for event in self.page(room_id, query)["chunk"]
+            if event["type"] == "m.room.message"
+        ]
+
+
+@attrs.frozen
+class AppServer:
+    """A running server."""
+
+    server: Server
+    ground: app.Ground
+    tokens: Mapping[str, Requester]
+
+    def __getattr__(self, name: str) -> Reader:
+        """The user of this name."""
+        if name not in self.tokens:
+            raise AttributeError(name)
+        return Reader(self.server.client(name), self.tokens[name])
+
+    @property
+    def storage(self) -> Storage:
+        """What is kept."""
+        return self.ground.storage
+
+    def write(self, *records: Any, positions: int = 0) -> None:
+        """Write records as one unit."""
+
+        async def submit() -> None:
+            await self.ground.write_queue.submit(Unit(records=records, positions=positions))
+
+        in_reactor(submit())
+
+    def shared_room(self, **options: Any) -> str:
+        """A room of Alice's that Bob and Carol are joined to as well."""
+        room_id = self.alice.create_room(preset="public_chat", **options)
+        for user in (self.bob, self.carol):
+            ok(user.membership("join", room_id))
+        return room_id
+
+
+@contextlib.contextmanager
+def app_server(database: Database, **settings: Any) -> Iterator[AppServer]:
+    """Serve over `database`, with further `settings` of the configuration."""
+    with tempfile.TemporaryDirectory() as directory:
+        config = read_config({"server_name": SERVER, **settings}, base=Path(directory))
+        ground = app.build_ground(config, reactor, database)
+        tokens = in_reactor(_start(ground))
+        with serve(_endpoints(ground), tokens=tokens) as server:
+            try:
+                yield AppServer(server, ground, tokens)
+            finally:
+                in_reactor(_stop(ground))
+
+
+def _endpoints(ground: app.Ground) -> Sequence[Endpoint]:
+    return (*app.writing_endpoints(ground), *app.reading_endpoints(ground))
+
+
+async def _start(ground: app.Ground) -> dict[str, Requester]:
+    await ground.feed.start()
+    ids = {name: f"@{name}:{SERVER}" for name in (*USERS, "guest", "admin")}
+    numbers = await ground.storage.strings.intern(ids.values())
+    tokens = {
+        name: Requester(user_id, numbers[user_id], device_id=name.upper(), device=i)
+        for i, (name, user_id) in enumerate(ids.items(), 1)
+    }
+    tokens["guest"] = attrs.evolve(tokens["guest"], is_guest=True)
+    tokens["admin"] = attrs.evolve(tokens["admin"], is_admin=True)
+    return tokens
+
+
+async def _stop(ground: app.Ground) -> None:
+    ground.feed.waiting.close()
+    ground.feed.typing.close()
+    await ground.write_queue.stop()
+    await ground.background.stop()
