@@ -27,6 +27,8 @@ _PREPARE = {False: 900.0, True: 3600.0}
 _MEASURE = {False: 600.0, True: 1200.0}
 #: Seconds that a measurement waits for others to leave the machine alone.
 _PATIENCE = 5.0
+#: Seconds below which the kernel's ticks say nothing of who used the cores.
+_SHORTEST = 0.5
 
 Say = Callable[[str], None]
 
@@ -193,12 +195,13 @@ class _Disturbance:
         self._busy, self._ours = self._now()
 
     def read(self) -> float | None:
-        """The share since the beginning; None if the server was restarted meanwhile."""
-        if not all(process.running for process in self._processes):
+        """The share since the beginning; None where it is not known."""
+        elapsed = time.perf_counter() - self._begin
+        restarted = not all(process.running for process in self._processes)
+        if restarted or elapsed < _SHORTEST:
             return None
         busy, ours = self._now()
-        elapsed = (time.perf_counter() - self._begin) * len(self._cores.all)
-        return max(0.0, busy - self._busy - (ours - self._ours)) / elapsed
+        return max(0.0, busy - self._busy - (ours - self._ours)) / (elapsed * len(self._cores.all))
 
     def _now(self) -> tuple[float, float]:
         ours = time.process_time() + sum(process.cpu_seconds() for process in self._processes)

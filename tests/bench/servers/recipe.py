@@ -8,12 +8,19 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import attrs
+import yaml
 
 from tests.bench.servers.database import DatabasePlace
 from tests.bench.servers.process import Command
 
 SHARED_SECRET = "the benchmark registers its users with this"
 
+_LOG_CONFIG = {
+    "version": 1,
+    "handlers": {"output": {"class": "logging.StreamHandler"}},
+    "root": {"level": "WARNING", "handlers": ["output"]},
+    "disable_existing_loggers": False,
+}
 _LIMIT = {"per_second": 1_000_000, "burst_count": 1_000_000}
 
 
@@ -39,11 +46,13 @@ class Recipe(Protocol):
 
 
 def homeserver_yaml(place: Place) -> dict[str, Any]:
-    """The configuration that Trellis and Synapse share: the same keys, rate limits lifted, presence off.
+    """The configuration that Trellis and Synapse share: rate limits lifted, warnings logged, presence off.
 
     Presence is off: its traffic would wake long polls at moments that have nothing to do with the figure.
     """
     directory = place.directory
+    log_config = directory / "log.yaml"
+    log_config.write_text(yaml.safe_dump(_LOG_CONFIG))
     limits: Mapping[str, Any] = {
         "rc_message": _LIMIT,
         "rc_registration": _LIMIT,
@@ -70,6 +79,7 @@ def homeserver_yaml(place: Place) -> dict[str, Any]:
         "registration_shared_secret": SHARED_SECRET,
         "signing_key_path": str(directory / "bench.signing.key"),
         "media_store_path": str(directory / "media"),
+        "log_config": str(log_config),
         "report_stats": False,
         "trusted_key_servers": [],
         "presence": {"enabled": False},

@@ -13,13 +13,6 @@ import yaml
 from tests.bench.servers.process import Command
 from tests.bench.servers.recipe import Place, homeserver_yaml
 
-_LOG_CONFIG = {
-    "version": 1,
-    "handlers": {"file": {"class": "logging.StreamHandler"}},
-    "root": {"level": "WARNING", "handlers": ["file"]},
-    "disable_existing_loggers": False,
-}
-
 
 def cache_directory() -> Path:
     """Where installed servers are kept between runs: `$TRELLIS_BENCH_CACHE` or `~/.cache/trellis-bench`."""
@@ -47,11 +40,8 @@ class Synapse:
         return f"Synapse {self._wanted}, SQLite synchronous={self._synchronous()}"
 
     def command(self, place: Place) -> Command:
-        log_config = place.directory / "log.yaml"
-        log_config.write_text(yaml.safe_dump(_LOG_CONFIG))
         content = {
             **homeserver_yaml(place),
-            "log_config": str(log_config),
             "macaroon_secret_key": "the benchmark's macaroons",
             "form_secret": "the benchmark's forms",
             "suppress_key_server_warning": True,
