@@ -8,11 +8,14 @@ import string
 from collections import OrderedDict
 from collections.abc import Callable
 
+import attrs
+
 from federation.graph.current_state import CurrentState
 from federation.graph.drafts import Draft, RecordsOf, Request, no_records
 from federation.graph.loading import LoadedRoom
 from federation.graph.room import GraphTools, RoomGone, RoomGraph
 from federation.rules.room_versions import RoomVersion
+from storage.event import Event
 from storage.rooms import NewRoom
 
 _OPAQUE_ID_LENGTH = 18
@@ -26,6 +29,7 @@ class RoomGraphs:
         self._server_name = server_name
         self._limit = limit
         self._rooms: OrderedDict[int, RoomGraph] = OrderedDict()
+        self._beginning: set[str] = set()
 
     async def get(self, room_id: str) -> RoomGraph:
         """The graph of the room. Raises `RoomGone` where no such room is known."""
@@ -52,14 +56,48 @@ class RoomGraphs:
 
         `records_of(room)` gives what else belongs to the unit. Raises as `RoomGraph.append` does.
         """
-        room_id = None if version.room_id_is_create_hash else self._new_room_id()
-        event = self._tools.builder.build_create(room_id, create, version)
+        event = await self._new_create_event(version, create)
+        try:
+            return await self._begin(version, event, request, records_of)
+        finally:
+            self._beginning.discard(event.room_id)
+
+    async def _begin(
+        self,
+        version: RoomVersion,
+        event: Event,
+        request: Callable[[str], Request],
+        records_of: Callable[[int], RecordsOf],
+    ) -> RoomGraph:
         room = (await self._tools.strings.intern([event.room_id]))[event.room_id]
         graph = RoomGraph(room=room, room_id=event.room_id, tools=self._tools)
         empty = LoadedRoom(version=version, fence=0, extremities=(), state=CurrentState(version), revision=0)
         new_room = [NewRoom(room, version.identifier)]
         await graph.begin(empty, event, request(event.room_id), new_room, records_of(room))
         return self._remember(graph)
+
+    async def _new_create_event(self, version: RoomVersion, create: Draft) -> Event:
+        """A create event whose room id nobody has.
+
+        Where the room id is the event's hash, two rooms that one user makes in the same millisecond would
+        be the same room: the later one gets a later time.
+        """
+        room_id = None if version.room_id_is_create_hash else self._new_room_id()
+        event = self._tools.builder.build_create(room_id, create, version)
+        while not await self._claim(event.room_id):
+            later = attrs.evolve(create, origin_server_ts=event.origin_server_ts + 1)
+            event = self._tools.builder.build_create(room_id, later, version)
+        return event
+
+    async def _claim(self, room_id: str) -> bool:
+        """Take a room id that neither a stored room has nor one that just begins."""
+        if room_id in self._beginning:
+            return False
+        self._beginning.add(room_id)
+        if not await self._tools.strings.find([room_id]):
+            return True
+        self._beginning.discard(room_id)
+        return False
 
     def _remember(self, graph: RoomGraph) -> RoomGraph:
         self._rooms[graph.room] = graph

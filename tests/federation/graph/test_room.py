@@ -230,3 +230,9 @@ async def test_a_redaction_is_linked_to_its_target(database: Database) -> None:
     fresh = graphs_over(database)
     stored = (await fresh.storage.events.get([secret.number]))[secret.number]
     assert stored.redacted_by == redaction.event.event_id
+
+
+async def test_rooms_of_one_user_and_one_millisecond_differ(database: Database) -> None:
+    parts = graphs_over(database)
+    rooms = await together([public_room(parts.graphs) for _ in range(20)])
+    assert len({room.room_id for room in rooms}) == 20
