@@ -80,6 +80,20 @@ class Listeners:
             (host.host, host.port) if hasattr(host, "port") else (host.name.decode(), 0) for host in hosts
         ]
 
+    @property
+    def urls(self) -> list[str]:
+        """What is open, for people: `http://127.0.0.1:8008`, `unix:/run/trellis/main.sock`."""
+        return [self._url(port) for port in self._ports]
+
+    @staticmethod
+    def _url(port: Any) -> str:
+        host = port.getHost()
+        if not hasattr(host, "port"):
+            return f"unix:{host.name.decode()}"
+        scheme = "https" if getattr(port, "_tls", False) else "http"
+        address = f"[{host.host}]" if ":" in host.host else host.host
+        return f"{scheme}://{address}:{host.port}"
+
     def reload_certificates(self) -> None:
         """Read all certificates again, for new connections. One that cannot be used is only logged."""
         for certificate in self._certificates:
