@@ -4,32 +4,23 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
+from storage.commit_marks import CommitMarks
 from storage.engine.database import Database, Fence, Tail, Transaction
-from storage.engine.errors import DatabaseUnavailable, DataError, FenceLost, OutcomeUnknown
-from storage.engine.statement import INTEGER, TEXT, Batch
+from storage.engine.errors import DatabaseError, DatabaseUnavailable, FenceLost, OutcomeUnknown
 from storage.persist import RoomEpoch, Unit, positioned_rows, write_head_txn
 from storage.runtime.background import BackgroundTasks
 from storage.runtime.clock import Clock
 from storage.strings import NewString, Strings
 
 logger = logging.getLogger(__name__)
-
-_MARK = Batch(
-    "INSERT INTO counters (name, value) SELECT v.name, v.value + v.based * base.value FROM base, v WHERE true"
-    " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-    columns={"name": TEXT, "value": INTEGER, "based": INTEGER},
-)
-_READ_MARK = "SELECT value FROM counters WHERE name = ?"
-_FORGET_MARKS = "DELETE FROM counters WHERE name = ? OR name = ?"
 
 
 class RoomReloaded(Exception):
@@ -59,7 +50,8 @@ class WriteQueue:
 
     `on_commit` callables hear of each batch, in the order of positions, before its submitters do; they
     must not fail and not block. At most `batch_limit` units go into one transaction, and at most
-    `queue_limit` wait. An outcome that is unknown is looked up for at most `lookup_timeout` seconds.
+    `queue_limit` wait. Nothing is written while the outcome of a commit is unknown; its submitters are told
+    so after `lookup_timeout` seconds.
     """
 
     def __init__(
@@ -72,7 +64,7 @@ class WriteQueue:
         on_commit: Sequence[Callable[[Sequence[Committed]], None]],
         batch_limit: int = 500,
         queue_limit: int = 20_000,
-        lookup_timeout: float = 30.0,
+        lookup_timeout: float = 10.0,
     ) -> None:
         self._database = database
         self._strings = strings
@@ -86,9 +78,8 @@ class WriteQueue:
         self._committing = False
         self._batch_number = 0
         self._strings_sent: Sequence[NewString] = ()
-        process = os.urandom(8).hex()
-        self._commit_mark = f"commit:{process}"
-        self._base_mark = f"base:{process}"
+        self._marks = CommitMarks(database)
+        self._stopping = False
 
     def submit(self, unit: Unit) -> Deferred[Committed]:
         """Returns once the unit is on disk.
@@ -98,10 +89,10 @@ class WriteQueue:
         even that could not be found out, and `QueueFull`.
         """
         waiting = _Waiting(unit)
-        if len(self._waiting) >= self._queue_limit:
-            if unit.epoch is not None:
-                unit.epoch.broken = True
-            waiting.done.errback(QueueFull("too many writes wait for the database"))
+        try:
+            self.check_not_full()
+        except QueueFull as error:
+            self._refuse([waiting], error)
             return waiting.done
         self._waiting.append(waiting)
         if not self._committing:
@@ -109,14 +100,19 @@ class WriteQueue:
             self._background.spawn("write queue", self._commit_waiting())
         return waiting.done
 
+    def check_not_full(self) -> None:
+        """Raises `QueueFull` where `submit` would. A room asks before it builds what others would build on."""
+        if len(self._waiting) >= self._queue_limit:
+            raise QueueFull("too many writes wait for the database")
+
     async def stop(self) -> None:
         """Return once all that waits is settled, and take the marks of this process out of the database."""
+        self._stopping = True
         while self._committing:
             await deferLater(self._clock, 0.01)  # type: ignore[arg-type]
-        marks = (self._commit_mark, self._base_mark)
         try:
-            await self._database.write("forget marks", lambda txn: txn.execute(_FORGET_MARKS, marks))
-        except DatabaseUnavailable as error:
+            await self._marks.forget()
+        except DatabaseError as error:
             logger.warning("The marks of the write queue stay in the database: %s", error)
 
     async def _commit_waiting(self) -> None:
@@ -125,45 +121,41 @@ class WriteQueue:
                 # Whatever arrives in this turn of the reactor still goes along.
                 await deferLater(self._clock, 0)  # type: ignore[arg-type]
                 batch = self._next_batch()
-                if batch:
-                    await self._commit_batch(batch)
+                try:
+                    await self._commit_rest(batch)
+                except Exception as error:
+                    logger.exception("A batch of %d writes failed", len(batch))
+                    self._refuse(batch, error)
         finally:
             self._committing = False
 
     def _next_batch(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
-        while self._waiting and len(batch) < self._batch_limit:
-            waiting = self._waiting.popleft()
-            if _is_stale(waiting):
-                _fail(waiting, RoomReloaded())
-            else:
-                batch.append(waiting)
-        return batch
+        size = min(len(self._waiting), self._batch_limit)
+        return [self._waiting.popleft() for _ in range(size)]
 
     async def _commit_batch(self, batch: list[_Waiting]) -> None:
         """Commit `batch`, or find out which of its units can be and answer the others."""
         try:
-            await self._commit(batch)
+            base = await self._commit(batch)
         except FenceLost as lost:
             _break([w for w in batch if w.unit.epoch and w.unit.epoch.room in lost.rooms])
             await self._commit_rest(batch)
-        except DataError as error:
+        except DatabaseUnavailable as error:
+            self._refuse(batch, error)
+        except (OutcomeUnknown, CancelledError) as error:
+            await self._find_out(batch, error)
+        except Exception as error:  # nothing is written: an error of data, or a mistake in a record
             if len(batch) == 1:
-                _break(batch)
-                _fail(batch[0], error)
+                self._refuse(batch, error)
             else:
                 logger.warning("A batch of %d writes is tried one by one: %s", len(batch), error)
                 for waiting in batch:
                     await self._commit_rest([waiting])
-        except DatabaseUnavailable as error:
-            self._refuse(batch, error)
-        except OutcomeUnknown as error:
-            await self._find_out(batch, error)
-        except Exception as error:
-            logger.exception("A batch of %d writes failed", len(batch))
-            self._refuse(batch, error)
+        else:
+            self._settle(batch, base)
 
     async def _commit_rest(self, batch: list[_Waiting]) -> None:
+        """Commit those of `batch` that do not build on what was not written."""
         alive = []
         for waiting in batch:
             if _is_stale(waiting):
@@ -173,23 +165,21 @@ class WriteQueue:
         if alive:
             await self._commit_batch(alive)
 
-    async def _commit(self, batch: list[_Waiting]) -> None:
+    async def _commit(self, batch: list[_Waiting]) -> int:
         strings = self._strings_sent = self._strings.unwritten()
         records, _, positions = _numbered(batch)
         fences = {w.unit.epoch.room: w.unit.epoch.fence for w in batch if w.unit.epoch is not None}
         self._batch_number += 1
-        marks = [(self._commit_mark, self._batch_number, 0), (self._base_mark, 0, 1)]
         tail = Tail(
             fences=tuple(Fence(room, expected) for room, expected in sorted(fences.items())),
             positions=positions,
-            statements=(*positioned_rows(records), (_MARK, marks)),
+            statements=(*positioned_rows(records), self._marks.of(self._batch_number)),
         )
 
         def head(txn: Transaction) -> None:
             write_head_txn(txn, [*((0, string) for string in strings), *records])
 
-        base = await self._database.commit("write queue", head, tail)
-        self._settle(batch, base)
+        return await self._database.commit("write queue", head, tail)
 
     def _settle(self, batch: list[_Waiting], base: int) -> None:
         """The batch is on disk: raise its fences, tell the listeners, then the submitters."""
@@ -201,9 +191,13 @@ class WriteQueue:
             Committed(waiting.unit, base + offset) for waiting, offset in zip(batch, offsets, strict=True)
         ]
         for listener in self._on_commit:
-            listener(committed)
+            try:
+                listener(committed)
+            except Exception:  # what is on disk is on disk, and the others must hear of it
+                logger.exception("A listener to commits failed")
         for waiting, outcome in zip(batch, committed, strict=True):
-            waiting.done.callback(outcome)
+            if not waiting.done.called:
+                waiting.done.callback(outcome)
 
     def _refuse(self, batch: list[_Waiting], error: Exception) -> None:
         """Nothing of the batch is written: say so, and have its rooms loaded again."""
@@ -211,32 +205,31 @@ class WriteQueue:
         for waiting in batch:
             _fail(waiting, error)
 
+    def _refuse_waiting(self, error: Exception) -> None:
+        waiting = list(self._waiting)  # whoever is refused may come again at once
+        self._waiting.clear()
+        self._refuse(waiting, error)
+
     async def _find_out(self, batch: list[_Waiting], error: Exception) -> None:
         """Look the mark of the batch up before anyone is answered."""
-        logger.warning("The connection broke while a batch was committed; looking up what became of it")
+        logger.warning("It is not known whether a batch was committed; looking up what became of it")
         deadline = self._clock.seconds() + self._lookup_timeout
         while True:
             try:
-                base = await self._database.read("find out", self._mark_txn)
+                base = await self._marks.base_of(self._batch_number)
                 break
-            except DatabaseUnavailable:
-                while self._waiting:
-                    self._refuse([self._waiting.popleft()], DatabaseUnavailable("the database is away"))
-                if self._clock.seconds() > deadline:
-                    self._refuse(batch, error)
-                    return
-                await deferLater(self._clock, 0.2)  # type: ignore[arg-type]
+            except DatabaseError as away:
+                self._refuse_waiting(DatabaseUnavailable(str(away)))
+            if self._stopping or self._clock.seconds() > deadline:
+                self._refuse(batch, error)
+            if self._stopping:
+                return
+            # Whoever reads along must hear of the batch if it was written, also where nobody waits for it.
+            await deferLater(self._clock, 0.2)  # type: ignore[arg-type]
         if base is None:
             self._refuse(batch, DatabaseUnavailable("the connection to the database broke"))
-            return
-        self._settle(batch, base)
-
-    def _mark_txn(self, txn: Transaction) -> int | None:
-        """The base of the batch sent last if it was committed, else None."""
-        number, base = txn.row(_READ_MARK, (self._commit_mark,)), txn.row(_READ_MARK, (self._base_mark,))
-        if number is None or base is None or number[0] != self._batch_number:
-            return None
-        return int(base[0])
+        else:
+            self._settle(batch, base)
 
 
 def _numbered(batch: Sequence[_Waiting]) -> tuple[list[tuple[int, Any]], list[int], int]:
@@ -256,7 +249,8 @@ def _is_stale(waiting: _Waiting) -> bool:
 
 
 def _fail(waiting: _Waiting, error: Exception) -> None:
-    waiting.done.errback(error)
+    if not waiting.done.called:
+        waiting.done.errback(error)
 
 
 def _break(batch: Sequence[_Waiting]) -> None:

@@ -189,6 +189,7 @@ class RoomGraph:
     ) -> list[StoredEvent]:
         records: list[Any] = []
         appended: list[StoredEvent] = []
+        self._tools.queue.check_not_full()
         try:
             for number, draft in zip(self._tools.numbers.take(len(drafts)), drafts, strict=True):
                 event = create if create is not None and not appended else self._build(hot, draft)
