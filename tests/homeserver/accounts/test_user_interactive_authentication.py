@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
+from twisted.internet.defer import CancelledError, Deferred
 
 from federation.errors import Forbidden, LimitExceeded, Unknown
 from federation.http.endpoint import Auth, Call, Endpoint, Json, NoQuery, Requester
@@ -366,3 +367,22 @@ def test_stages_completed_elsewhere_count_as_any_other(parts, guarded):
     assert ask(guarded, {"session": session}, value=8).status == 403
     answer = ask(guarded, {"session": session}, value=7)
     assert (answer.status, answer.json["value"]) == (200, 7)
+
+
+def test_expired_sessions_are_forgotten(parts, guarded):
+    begin(guarded)
+    parts.clock.ahead += 61
+    kept = begin(guarded)
+    in_reactor(_run_once(parts))
+    assert sessions_left(parts) == 1
+    assert ask(guarded, {**DUMMY, "session": kept}).json["completed"] == ["m.login.dummy"]
+
+
+async def _run_once(parts: AccountParts) -> None:
+    running = Deferred.fromCoroutine(parts.authentication.run())
+    running.addErrback(lambda failure: failure.trap(CancelledError))
+    sessions = parts.storage.user_interactive_sessions
+    # Its first round is in the queue before this request.
+    await sessions.expire(0)
+    running.cancel()
+    await running
