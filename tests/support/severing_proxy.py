@@ -51,6 +51,8 @@ class _FromClient(ProxyServer):
     def break_off(self) -> None:
         """Leave the client without an answer."""
         self.factory.stop_server()
+        self.transport.unregisterProducer()  # else the other connection would be closed with this one
+        self.peer.transport.unregisterProducer()
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802
@@ -76,7 +78,8 @@ class SeveringProxy(ProxyFactory):
         self.arguments = {**arguments, "host": "127.0.0.1", "port": self._port.getHost().port}
 
     def release(self) -> None:
-        """Let the commit that was held reach the server."""
+        """Let the commit that was held reach the server, which takes it as if nothing had happened."""
+        assert self.sessions[-1].connected
         self.sessions[-1].write(self.held)
 
     async def close(self) -> None:
