@@ -44,6 +44,10 @@ class BadJson(MatrixError):
     """The body is JSON of the wrong shape."""
 
 
+class ManagedByServer(MatrixError):
+    """Account data of this type is the server's to write. spec: client-server-api, "Client Config" """
+
+
 class MissingParam(MatrixError):
     """A member of the body or a parameter of the query is missing."""
 

@@ -20,6 +20,7 @@ from federation.http.listeners import Listener, Listeners
 from federation.http.service import Service
 from federation.http.site import Site
 from federation.signing_key import load_signing_keys
+from homeserver.account_data import UserAccountData
 from homeserver.accounts.access_tokens import AccessTokens
 from homeserver.accounts.accounts import Accounts
 from homeserver.accounts.last_seen import LastSeen
@@ -28,18 +29,24 @@ from homeserver.accounts.logins import Logins
 from homeserver.accounts.password_check import PasswordCheck
 from homeserver.accounts.passwords import Passwords
 from homeserver.accounts.user_interactive_authentication import UserInteractiveAuthentication
+from homeserver.client_api.account_data import AccountDataApi
 from homeserver.client_api.account_registration import AccountRegistration, RegistrationPolicy
 from homeserver.client_api.admin_register import AdminRegister
 from homeserver.client_api.capabilities import Capabilities, Offers
+from homeserver.client_api.filtering import Filtering
 from homeserver.client_api.getting_events import GettingEvents
 from homeserver.client_api.login import LoginApi
 from homeserver.client_api.messages import Messages
+from homeserver.client_api.read_markers import ReadMarkersApi
+from homeserver.client_api.receipts import ReceiptsApi
 from homeserver.client_api.redactions import RedactionsApi
 from homeserver.client_api.room_aliases import RoomAliasesApi
 from homeserver.client_api.room_creation import RoomCreationApi
 from homeserver.client_api.room_membership import RoomMembershipApi
 from homeserver.client_api.sending_events import SendingEventsApi
 from homeserver.client_api.syncing import Syncing
+from homeserver.client_api.tags import TagsApi
+from homeserver.client_api.typing_notifications import TypingApi
 from homeserver.client_api.versions import Versions
 from homeserver.client_api.well_known import WellKnown
 from homeserver.client_api.whoami import Whoami
@@ -49,6 +56,7 @@ from homeserver.config.listeners import Resource
 from homeserver.feed.feed import Feed
 from homeserver.push.committed_counts import CommittedCounts
 from homeserver.push.counts import NotificationCounts
+from homeserver.push.receipts import PointsOfReceipts
 from homeserver.push.rules.ruleset import UserRules
 from homeserver.push.unread import UnreadCounts
 from homeserver.rooms.aliases import RoomAliases
@@ -61,6 +69,7 @@ from homeserver.rooms.membership import RoomMembership
 from homeserver.rooms.membership_rows import MembershipRows
 from homeserver.rooms.paging import Paging
 from homeserver.rooms.presentation import Presentation
+from homeserver.rooms.read_markers import ReadMarkers
 from homeserver.rooms.reading import RoomReading
 from homeserver.rooms.sending import Sending
 from homeserver.rooms.states import RoomStates
@@ -385,6 +394,29 @@ def reading_endpoints(ground: Ground) -> tuple[Endpoint, ...]:
     return tuple(endpoint for section in sections for endpoint in section.endpoints())
 
 
+def user_data_endpoints(ground: Ground) -> tuple[Endpoint, ...]:
+    """What users keep for themselves, and what they tell of themselves."""
+    storage, queue, clock = ground.storage, ground.write_queue, ground.reactor
+    reading = RoomReading(storage=storage, feed=ground.feed, history=ground.history, states=ground.states)
+    account_data = UserAccountData(store=storage.account_data, strings=storage.strings, queue=queue)
+    markers = ReadMarkers(
+        storage=storage,
+        reading=reading,
+        queue=queue,
+        clock=clock,
+        on_receipt=PointsOfReceipts(storage.thread_counts).on_receipt,
+    )
+    sections = (
+        AccountDataApi(account_data=account_data, push_rules=push_rules_of),
+        TagsApi(account_data=account_data),
+        Filtering(filters=storage.filters, queue=queue),
+        ReceiptsApi(markers=markers),
+        ReadMarkersApi(markers=markers),
+        TypingApi(reading=reading, typing=ground.feed.typing),
+    )
+    return tuple(endpoint for section in sections for endpoint in section.endpoints())
+
+
 class Homeserver:
     """A whole server: it listens between `start` and `stop`."""
 
@@ -416,6 +448,7 @@ class Homeserver:
             *user_endpoints(ground, users),
             *writing_endpoints(ground),
             *reading_endpoints(ground),
+            *user_data_endpoints(ground),
         )
         admission = Admission(authenticate=ground.access_tokens.authenticate, seen=users.last_seen.seen)
         service = Service(dispatch=Dispatch(self.endpoints), admission=admission)

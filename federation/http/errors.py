@@ -24,6 +24,7 @@ _MATRIX_ERRORS: dict[type[errors.MatrixError], tuple[int, str]] = {
     errors.MethodNotAllowed: (405, "M_UNRECOGNIZED"),
     errors.NotJson: (400, "M_NOT_JSON"),
     errors.BadJson: (400, "M_BAD_JSON"),
+    errors.ManagedByServer: (405, "M_BAD_JSON"),
     errors.MissingParam: (400, "M_MISSING_PARAM"),
     errors.InvalidParam: (400, "M_INVALID_PARAM"),
     errors.TooLarge: (413, "M_TOO_LARGE"),

@@ -106,7 +106,11 @@ def app_server(database: Database, **settings: Any) -> Iterator[AppServer]:
 
 
 def _endpoints(ground: app.Ground) -> Sequence[Endpoint]:
-    return (*app.writing_endpoints(ground), *app.reading_endpoints(ground))
+    return (
+        *app.writing_endpoints(ground),
+        *app.reading_endpoints(ground),
+        *app.user_data_endpoints(ground),
+    )
 
 
 async def _start(ground: app.Ground) -> dict[str, Requester]:
