@@ -79,7 +79,7 @@ async def _measure(options: Options, cores: Cores, directory: Path) -> Results:
 
 def _recipes(options: Options) -> list[Recipe]:
     makers: dict[str, Callable[[], Recipe]] = {
-        "trellis": Trellis,
+        "trellis": lambda: Trellis(options.commit),
         "synapse": lambda: Synapse(options.synapse_version),
         "bare": Bare,
     }

@@ -24,6 +24,7 @@ class Options:
     engines: Sequence[str]
     figures: Sequence[type[Figure]]
     scale: Scale
+    commit: str | None
     synapse_version: str
     directory: Path | None
     report: Path | None
@@ -53,6 +54,7 @@ def read_options(arguments: Sequence[str] | None = None) -> Options:
         engines=["sqlite", "postgresql"] if given.engine == "both" else [given.engine],
         figures=figures,
         scale=scale,
+        commit=given.commit,
         synapse_version=given.synapse_version,
         directory=given.directory,
         report=given.report,
@@ -81,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--heavy", action="store_true", help="the heavy figures too, which take an hour to prepare")
     add("--quick", action="store_true", help="small counts and short windows: a look, no result")
     add("--repeats", type=int, metavar="N", help="measurements of each figure (default: 3, quick 2)")
+    add("--commit", metavar="REV", help="measure this commit of Trellis (default: the work tree as it is)")
     add("--synapse-version", default="1.163.2", metavar="VERSION")
     add(
         "--directory",

@@ -144,13 +144,14 @@ class EngineRun:
     async def _try(self, contestant: _Contestant, step: Awaitable[None]) -> None:
         """Do one step; what goes wrong is the outcome of this figure on this server, and the others go on."""
         server = contestant.stage.server
+        printed = server.process.log_size()
         try:
             await step
         except Exception as error:
             contestant.error = f"{type(error).__name__}: {error}"[:600]
             self.say(f"{server.name}: {contestant.figure.name}: {contestant.error}")
+            self.say(server.process.log_tail(since=printed) or "(it printed nothing)")
             if not server.process.running:
-                self.say(server.process.log_tail())
                 await server.start()
                 server.process.halt()
 

@@ -123,9 +123,14 @@ class ChildProcess:
                     nanoseconds += int(Path(f"/proc/{pid}/task/{thread}/schedstat").read_text().split()[0])
         return nanoseconds / 1e9
 
-    def log_tail(self, lines: int = 15) -> str:
-        """The end of what it printed."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+    def log_size(self) -> int:
+        """How many bytes it has printed."""
+        return self.log.stat().st_size
+
+    def log_tail(self, since: int = 0, lines: int = 15) -> str:
+        """The end of what it has printed since there were `since` bytes."""
+        text = self.log.read_bytes()[since:].decode(errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
 
 
 def _threads(pid: int) -> list[int]:
