@@ -47,6 +47,7 @@ from homeserver.client_api.sending_events import SendingEventsApi
 from homeserver.client_api.syncing import Syncing
 from homeserver.client_api.tags import TagsApi
 from homeserver.client_api.typing_notifications import TypingApi
+from homeserver.client_api.user_interactive_authentication import AuthenticationFallback
 from homeserver.client_api.versions import Versions
 from homeserver.client_api.well_known import WellKnown
 from homeserver.client_api.whoami import Whoami
@@ -273,6 +274,17 @@ def user_endpoints(ground: Ground, users: Users) -> tuple[Endpoint, ...]:
     config, name = ground.config, ground.config.server_name
     passwords = config.passwords.password_config
     registration = config.registration
+    account_registration = AccountRegistration(
+        server_name=name,
+        accounts=users.accounts,
+        authentication=users.authentication,
+        registration_tokens=ground.storage.registration_tokens,
+        policy=RegistrationPolicy(
+            enabled=registration.enable_registration,
+            requires_token=registration.registration_requires_token,
+        ),
+        clock=ground.reactor,
+    )
     sections = (
         Versions(unstable_features={}),
         WellKnown(base_url=config.server.public_baseurl),
@@ -287,16 +299,9 @@ def user_endpoints(ground: Ground, users: Users) -> tuple[Endpoint, ...]:
                 forget_forced_upon_leave=config.rooms.forget_rooms_on_leave,
             )
         ),
-        AccountRegistration(
-            server_name=name,
-            accounts=users.accounts,
-            authentication=users.authentication,
-            registration_tokens=ground.storage.registration_tokens,
-            policy=RegistrationPolicy(
-                enabled=registration.enable_registration,
-                requires_token=registration.registration_requires_token,
-            ),
-            clock=ground.reactor,
+        account_registration,
+        AuthenticationFallback(
+            server_name=name, authentication=users.authentication, flows=account_registration.flows
         ),
         AdminRegister(
             server_name=name,
@@ -457,6 +462,7 @@ class Homeserver:
                 site = Site(reactor=reactor, service=service, x_forwarded=listener.x_forwarded)
                 self._listeners.open(_listener(listener, config), site)
         ground.background.spawn("last seen", users.last_seen.run())
+        ground.background.spawn("expired sessions", users.authentication.run())
 
     async def stop(self) -> None:
         """Accept nothing more, finish what is in flight, close everything. Also after a failed start."""
