@@ -105,7 +105,7 @@ class CommittedCounts:
             looking.meanwhile.extend(batch)
 
     async def unread(self, account: int, rooms: Sequence[int]) -> dict[int, RoomUnread]:
-        """The user's counts in each of the rooms; zeros where they have never joined."""
+        """The user's counts in each of the rooms that they are in; zeros where they have never joined."""
         wanted = set(rooms)
         found: dict[int, RoomUnread] = {}
         memory = await self._look(account, wanted)

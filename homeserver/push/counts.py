@@ -10,7 +10,6 @@ spec: client-server-api, "Receiving notifications".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import attrs
@@ -112,27 +111,18 @@ class NotificationCounts:
     def contribute(self, memory: RoomMemory, appended: Appended) -> Contribution:
         """The event's cumulative counts, its exceptions, and the points up to which it makes users read."""
         newcomers = self._follow_members(memory, appended) if appended.changes else ()
-        stored = appended.stored
-        event = stored.event
+        event = appended.stored.event
         thread = memory.recent.place(event.event_id, event.content)
-        before = memory.main if thread is None else memory.threads.get(thread, _NONE)
+        counts = before = memory.main if thread is None else memory.threads.get(thread, _NONE)
         records: list[Any] = []
-        counts = before
-        if not (stored.rejected or stored.soft_failed):
+        if not (appended.stored.rejected or appended.stored.soft_failed):
             outcome = self._classify(memory, appended)
-            if outcome.notify or outcome.highlight:
-                counts = _Counts(before.notify + outcome.notify, before.highlight + outcome.highlight)
-            if outcome.exceptions:
-                records.extend(_exceptions(memory, appended, thread, outcome.exceptions))
-            sender = memory.joined.get(event.sender)
-            if sender is not None and (counts is not before or _is_spoken(event)):
-                records.append(ReadHere(sender, appended.room, thread or MAIN, appended.index, *counts))
-        if counts is not before:
-            if thread is None:
-                memory.main = counts
-            else:
-                _advance_thread(memory, thread, counts)
-                records.append(ThreadCounts(appended.room, thread, appended.index, *counts))
+            if outcome.notify:
+                counts = _Counts(before.notify + 1, before.highlight + outcome.highlight)
+                _advance(memory, thread, counts)
+                if thread is not None:
+                    records.append(ThreadCounts(appended.room, thread, appended.index, *counts))
+            records.extend(_of_users(memory, appended, thread or MAIN, outcome, counts))
         records.extend(
             ReadHere(account, appended.room, EVERY_THREAD, appended.index, *memory.main)
             for account in newcomers
@@ -174,19 +164,30 @@ class NotificationCounts:
         return classify(self._rules, event, context)
 
 
-def _exceptions(
-    memory: RoomMemory, appended: Appended, thread: str | None, deviations: Mapping[str, Deviation]
-) -> list[NotificationException]:
-    return [
-        NotificationException(
-            account, appended.room, thread or MAIN, deviation.notify, deviation.highlight, appended.index
-        )
-        for user, deviation in deviations.items()
-        if (account := memory.joined.get(user)) is not None
-    ]
+def _of_users(
+    memory: RoomMemory, appended: Appended, thread: str, outcome: Classification, counts: _Counts
+) -> list[ReadHere | NotificationException]:
+    """The rows of users for whom the event counts otherwise than for everyone, and of its sender."""
+    deviations = dict(outcome.exceptions)
+    rows: list[ReadHere | NotificationException] = []
+    event = appended.stored.event
+    sender = memory.joined.get(event.sender)
+    if sender is not None:
+        if _is_spoken(event):
+            rows.append(ReadHere(sender, appended.room, thread, appended.index, *counts))
+        elif outcome.notify:
+            deviations[event.sender] = Deviation(-outcome.notify, -outcome.highlight)
+    for user, deviation in deviations.items():
+        account = memory.joined.get(user)
+        if account is not None:
+            rows.append(NotificationException(account, appended.room, thread, *deviation, appended.index))
+    return rows
 
 
-def _advance_thread(memory: RoomMemory, thread: str, counts: _Counts) -> None:
+def _advance(memory: RoomMemory, thread: str | None, counts: _Counts) -> None:
+    if thread is None:
+        memory.main = counts
+        return
     memory.threads.pop(thread, None)
     memory.threads[thread] = counts
     if len(memory.threads) > MOST_THREADS:
