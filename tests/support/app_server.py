@@ -16,6 +16,8 @@ from twisted.internet import reactor
 from federation.http.endpoint import Endpoint, Requester
 from homeserver import app
 from homeserver.config.config import read_config
+from homeserver.rooms.turns import Turns
+from storage.accounts import Account
 from storage.engine.database import Database
 from storage.persist import Unit
 from storage.stores import Storage
@@ -98,18 +100,22 @@ def app_server(database: Database, **settings: Any) -> Iterator[AppServer]:
         config = read_config({"server_name": SERVER, **settings}, base=Path(directory))
         ground = app.build_ground(config, reactor, database)
         tokens = in_reactor(_start(ground))
-        with serve(_endpoints(ground), tokens=tokens) as server:
+        with serve(in_reactor(_endpoints(ground)), tokens=tokens) as server:
             try:
                 yield AppServer(server, ground, tokens)
             finally:
                 in_reactor(_stop(ground))
 
 
-def _endpoints(ground: app.Ground) -> Sequence[Endpoint]:
+async def _endpoints(ground: app.Ground) -> Sequence[Endpoint]:
+    turns = Turns()
+    propagation = app.build_propagation(ground, turns)
+    await propagation.resume()
     return (
         *app.writing_endpoints(ground),
         *app.reading_endpoints(ground),
         *app.user_data_endpoints(ground),
+        *app.profile_endpoints(ground, propagation, turns),
     )
 
 
@@ -123,6 +129,13 @@ async def _start(ground: app.Ground) -> dict[str, Requester]:
     }
     tokens["guest"] = attrs.evolve(tokens["guest"], is_guest=True)
     tokens["admin"] = attrs.evolve(tokens["admin"], is_admin=True)
+    strangers = {
+        requester
+        for requester in tokens.values()
+        if await ground.storage.accounts.get(requester.user) is None
+    }
+    accounts = [Account(requester.user, created_ts=1) for requester in strangers]
+    await ground.write_queue.submit(Unit(records=accounts))
     return tokens
 
 

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Profiles of local users: who has which, and changes of them.
+
+spec: client-server-api, "Profiles".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from federation.errors import NotFound
+from federation.rules.identifiers import parse_user_id
+from homeserver import profile_fields
+from homeserver.profile_propagation import ProfilePropagation
+from homeserver.rooms.turns import Turns
+from storage.persist import Unit
+from storage.profiles import ProfileField
+from storage.stores import Storage
+from storage.write_queue import WriteQueue
+
+
+class Profiles:
+    """Reads and changes profiles. The rooms follow a change by and by, by `propagation`.
+
+    `turns` are those of the propagation, by account number.
+    """
+
+    def __init__(
+        self,
+        *,
+        server_name: str,
+        storage: Storage,
+        queue: WriteQueue,
+        propagation: ProfilePropagation,
+        turns: Turns,
+    ) -> None:
+        self._server_name = server_name
+        self._storage = storage
+        self._queue = queue
+        self._propagation = propagation
+        self._turns = turns
+
+    async def of(self, user_id: str) -> Mapping[str, Any]:
+        """The profile of a local user by id; empty where there is none."""
+        account = (await self._storage.strings.find([user_id])).get(user_id)
+        return {} if account is None else await self._storage.profiles.get(account)
+
+    async def account(self, user_id: str) -> int:
+        """The number of a local user. Raises `InvalidIdentifier` and `NotFound`."""
+        account = None
+        # TODO: ask the server of a remote user, once there is federation.
+        if parse_user_id(user_id).server_name == self._server_name:
+            account = (await self._storage.strings.find([user_id])).get(user_id)
+        stored = None if account is None else await self._storage.accounts.get(account)
+        if account is None or stored is None or stored.is_deactivated:
+            raise NotFound(f"There is no user {user_id} on this server")
+        return account
+
+    async def get(self, account: int) -> Mapping[str, Any]:
+        """The profile of a local user by number."""
+        return await self._storage.profiles.get(account)
+
+    async def put(self, user_id: str, name: str, value: Any) -> None:
+        """Set a field of a local user.
+
+        Raises `NotFound`, `InvalidIdentifier`, and the errors of `homeserver.profile_fields`.
+        """
+        profile_fields.check_name(name)
+        await self._change(user_id, name, profile_fields.checked_value(name, value))
+
+    async def delete(self, user_id: str, name: str) -> None:
+        """Delete a field of a local user, if it is there. Raises as `put` does."""
+        profile_fields.check_name(name)
+        await self._change(user_id, name, None)
+
+    async def _change(self, user_id: str, name: str, value: Any) -> None:
+        account = await self.account(user_id)
+        async with self._turns.of(account):
+            profile = await self._storage.profiles.get(account)
+            if _same(profile.get(name), value):
+                return
+            if value is not None:
+                profile_fields.check_size({**profile, name: value})
+            field = ProfileField(account, name, value)
+            if name not in profile_fields.IN_ROOMS:
+                await self._queue.submit(Unit(records=(field,)))
+                return
+            job = self._propagation.begin(account, user_id)
+            try:
+                await self._queue.submit(Unit(records=(field, job)))
+            finally:
+                # What ran before has been told to end, so this runs even where nothing was written.
+                self._propagation.start(account, user_id)
+
+
+def _same(old: Any, new: Any) -> bool:
+    # Compared as JSON: to Python, 1 and true are the same.
+    return msgspec.json.encode(old) == msgspec.json.encode(new)
