@@ -153,6 +153,7 @@ def check_depth(content: bytes) -> None:
 
 def _decode_json(decoder: msgspec.json.Decoder[T], content: bytes) -> T:
     try:
+        content.decode()  # the decoder skips members that nobody asked for, whatever is in them
         return decoder.decode(content)
     except msgspec.ValidationError as error:
         _check_json(content)
@@ -174,7 +175,7 @@ def _check_json(content: bytes) -> None:
 
 
 def _syntax(error: Exception) -> str:
-    return "a string is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+    return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
 
 
 def _accepts_empty(decoder: msgspec.json.Decoder[Any]) -> bool:

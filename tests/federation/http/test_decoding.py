@@ -308,3 +308,12 @@ def test_any_body_gives_a_value_or_a_matrix_error(content: bytes) -> None:
     for decode in (decode_body, decode_object):
         with contextlib.suppress(NotJson, BadJson, MissingParam):
             decode(content)
+
+
+def test_a_member_that_nobody_asked_for_must_be_utf8_too() -> None:
+    @attrs.frozen
+    class Named:
+        name: str
+
+    with pytest.raises(NotJson):
+        body_decoder(Named)(b'{"name":"a","other":"\xff"}')
