@@ -130,10 +130,11 @@ class ServerProcess:
 
 @attrs.frozen
 class Answer:
-    """Status and body of an answer."""
+    """Status, body and headers of an answer."""
 
     status: int
     body: bytes
+    headers: http.client.HTTPMessage = attrs.field(repr=False)
 
     @property
     def json(self) -> Any:
@@ -161,7 +162,7 @@ class ProcessClient:
             body = None if value is None else json.dumps(value)
             self._connection.request(method, target, body, headers)
             answer = self._connection.getresponse()
-            return Answer(answer.status, answer.read())
+            return Answer(answer.status, answer.read(), answer.headers)
         except (OSError, http.client.HTTPException):
             self.close()
             raise
