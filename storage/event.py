@@ -123,3 +123,37 @@ class StoredEvent:
     notify_count: int = 0
     highlight_count: int = 0
     redacted_by: str | None = None
+
+    def counted(self, thread: str | None, notify_count: int, highlight_count: int) -> StoredEvent:
+        """The same event with the thread and the counts that it got."""
+        return StoredEvent(
+            self.event,
+            self.number,
+            self.position,
+            self.topo,
+            self.before,
+            self.after,
+            self.rejected,
+            self.soft_failed,
+            thread,
+            notify_count,
+            highlight_count,
+            self.redacted_by,
+        )
+
+    def at(self, position: int) -> StoredEvent:
+        """The same event at the position that its commit gave it."""
+        return StoredEvent(
+            self.event,
+            self.number,
+            position,
+            self.topo,
+            self.before,
+            self.after,
+            self.rejected,
+            self.soft_failed,
+            self.thread,
+            self.notify_count,
+            self.highlight_count,
+            self.redacted_by,
+        )

@@ -204,7 +204,7 @@ class RoomGraph:
                 hot.epoch.broken = True  # what was added to memory will not be written
             raise
         committed = await self._submit(Unit(records, positions=len(appended), epoch=hot.epoch))
-        return [attrs.evolve(e, position=committed + i) for i, e in enumerate(appended, 1)]
+        return [stored.at(committed + i) for i, stored in enumerate(appended, 1)]
 
     async def _submit(self, unit: Unit) -> int:
         self._in_flight += 1
@@ -246,32 +246,35 @@ class RoomGraph:
             ExtremityChange(self.room, added=number, removed=tuple(e.number for e in hot.extremities))
         ]
         hot.extremities = [Extremity.of(stored)]
-        changes: list[StateKeyChange] = []
-        if after is not None:
-            assert event.state_key is not None
-            assert state_key is not None
-            old = hot.state.apply(event, number)
-            hot.revision = after.revision
-            changes.append(
-                StateKeyChange(event.type, event.state_key, old, StateEntry(number, event.event_id))
-            )
-            membership = hot.state.membership(event.state_key) if event.type == "m.room.member" else None
-            records.append(StateChange(self.room, 0, type_, state_key, after.revision, number, membership))
-            records.append(NewRevision(self.room, after.revision, index))
-        appended = Appended(stored, self.room, type_, state_key, sender, index, changes, hot.state)
+        changes: tuple[StateKeyChange, ...] = ()
+        if state_key is not None:
+            changes = (self._change_state(hot, event, number),)
+            records.append(NewRevision(self.room, hot.revision, index))
+            membership = hot.state.membership(changes[0].state_key) if event.type == "m.room.member" else None
+            records.append(StateChange(self.room, 0, type_, state_key, hot.revision, number, membership))
+        counts = self._contribute(
+            hot,
+            Appended(stored, self.room, type_, state_key, sender, index, changes, hot.state),
+            records,
+        )
+        stored = stored.counted(counts.thread, counts.notify_count, counts.highlight_count)
+        records.append(NewEvent(stored, self.room, type_, state_key, sender, index))
+        return stored, records
+
+    def _change_state(self, hot: _Hot, event: Event, number: int) -> StateKeyChange:
+        assert event.state_key is not None
+        old = hot.state.apply(event, number)
+        hot.revision += 1
+        return StateKeyChange(event.type, event.state_key, old, StateEntry(number, event.event_id))
+
+    def _contribute(self, hot: _Hot, appended: Appended, records: list[Any]) -> EventCounts:
+        """Add what the contributors have to say of the event to `records`; returns its counts."""
         counts = _NO_COUNTS
         for contributor, memory in zip(self._tools.contributors, hot.memory, strict=True):
             contribution = contributor.contribute(memory, appended)
             records.extend(contribution.records)
             counts = contribution.counts or counts
-        stored = attrs.evolve(
-            stored,
-            thread=counts.thread,
-            notify_count=counts.notify_count,
-            highlight_count=counts.highlight_count,
-        )
-        records.append(NewEvent(stored, self.room, type_, state_key, sender, index))
-        return stored, records
+        return counts
 
     def _redaction_rows(
         self, hot: _Hot, stored: StoredEvent, targets: Mapping[str, StoredEvent]

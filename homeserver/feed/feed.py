@@ -111,7 +111,7 @@ class Feed:
 
     def _event(self, record: NewEvent, base: int, touched: _Touched) -> None:
         position = base + record.index
-        stored = attrs.evolve(record.stored, position=position)
+        stored = record.stored.at(position)
         self._storage.events.remember(stored)
         if stored.rejected or stored.soft_failed or stored.topo is None:
             return
