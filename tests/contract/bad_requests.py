@@ -79,9 +79,8 @@ class BadRequests:
     known: Known
     samples: Samples
 
-    @property
     def path(self) -> dict[str, str]:
-        """A valid value for every path parameter of the operation."""
+        """Return a valid value for every path parameter of the operation, a new one for transaction IDs."""
         known = self.known.path
         return {
             parameter.name: known.get(parameter.name) or str(self.samples.sample(parameter.schema))
@@ -104,7 +103,7 @@ class BadRequests:
             body = json.dumps(self.samples.sample(self.operation.body)).encode()
         yield from BadBodies(
             operation=self.operation,
-            path=self.operation.path_with(self.path),
+            path=lambda: self.operation.path_with(self.path()),
             query=urlencode(self.query),
             samples=self.samples,
         ).cases()
@@ -123,7 +122,7 @@ class BadRequests:
         return Case(
             operation=self.operation,
             fault="a random body",
-            path=self.operation.path_with(self.path),
+            path=self.operation.path_with(self.path()),
             query=urlencode(self.query),
             body=json.dumps(body).encode(),
             asks_peer=True,

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from homeserver.client_api.versions import SPECIFICATION_VERSIONS
 from tests.contract.areas import AREAS, area_of
-from tests.contract.not_yet import NOT_YET, VERSIONS
+from tests.contract.not_yet import NOT_YET
 from tests.contract.operations import Extract, Operation, specification
 
 PAGE = Path(__file__).parents[2] / "docs" / "specification.md"
@@ -92,4 +93,4 @@ def _missing(not_yet: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(specification(), NOT_YET, VERSIONS), "utf-8")
+    PAGE.write_text(page(specification(), NOT_YET, SPECIFICATION_VERSIONS), "utf-8")

@@ -16,7 +16,7 @@ from tests.contract.operations import Operation, specification
 from tests.contract.random_bodies import RandomBodies
 from tests.contract.scenario import Scenario
 from tests.contract.schema import Contract
-from tests.contract.server import RunningServer, needs_server
+from tests.contract.server import RunningServer
 from tests.contract.walk import WALK
 from tests.support.reactor import in_reactor
 
@@ -60,7 +60,6 @@ def judge(server: RunningServer) -> Judge:
     return Judge(connection=server.connection, contract=Contract(extract=specification()))
 
 
-@needs_server
 @pytest.mark.parametrize("name", WALK)
 async def test_bad_requests_are_refused(
     name: str, server: RunningServer, scenario: Scenario, expired_token: str
@@ -71,7 +70,6 @@ async def test_bad_requests_are_refused(
     assert not found, f"{len(found)} faults:\n{shown}"
 
 
-@needs_server
 @pytest.mark.parametrize("name", WITH_BODY)
 def test_random_bodies_do_no_harm(
     name: str, server: RunningServer, scenario: Scenario, expired_token: str

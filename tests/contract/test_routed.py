@@ -10,11 +10,12 @@ import msgspec
 import pytest
 
 from federation.http.endpoint import Answer, Auth, Call, Endpoint, Json, JsonObject
+from homeserver.client_api.versions import SPECIFICATION_VERSIONS
 from tests.contract.areas import AREAS, CLIENT_FILES, area_of
-from tests.contract.not_yet import BEYOND, BODY_NOT_YET, NOT_YET, OTHER_AUTH, QUERY_NOT_YET, VERSIONS
+from tests.contract.not_yet import BEYOND, BODY_NOT_YET, NOT_YET, OTHER_AUTH, QUERY_NOT_YET
 from tests.contract.operations import Extract, read_extract, specification
 from tests.contract.routed import Exceptions, differences
-from tests.contract.server import RunningServer, all_endpoints, needs_server
+from tests.contract.server import RunningServer, all_endpoints
 from tests.contract.specification_page import PAGE, page, version_of
 
 EXCEPTIONS = Exceptions(
@@ -28,9 +29,8 @@ EXCEPTIONS = Exceptions(
 # The server
 
 
-@needs_server
 def test_the_server_routes_what_is_not_listed_and_as_specified(server: RunningServer) -> None:
-    assert differences(all_endpoints(server.server), specification(), EXCEPTIONS) == []
+    assert differences(all_endpoints(server.homeserver), specification(), EXCEPTIONS) == []
 
 
 # The lists
@@ -59,7 +59,7 @@ def test_the_exceptions_are_of_operations_that_are_routed() -> None:
 
 def test_the_page_is_in_step() -> None:
     written = PAGE.read_text("utf-8")
-    assert written == page(specification(), NOT_YET, VERSIONS), (
+    assert written == page(specification(), NOT_YET, SPECIFICATION_VERSIONS), (
         "run: python -m tests.contract.specification_page"
     )
 

@@ -9,13 +9,11 @@ from tests.contract.not_yet import NOT_YET
 from tests.contract.operations import specification
 from tests.contract.scenario import Scenario, make
 from tests.contract.schema import Contract
-from tests.contract.server import needs_server
 from tests.contract.walk import WALK
 
 LISTED = {name for names in NOT_YET.values() for name in names}
 
 
-@needs_server
 @pytest.mark.parametrize("name", WALK)
 async def test_a_request_succeeds(name: str, scenario: Scenario) -> None:
     operation = specification().operations[name]

@@ -102,7 +102,7 @@ def tiny_extract(errcodes: frozenset[str]) -> Extract:
     return read_extract({"definitions": {}, "errcodes": sorted(errcodes), "operations": [operation]})
 
 
-class Refused(Exception):  # noqa: N818
+class Refused(Exception):
     """The request is refused."""
 
     def __init__(self, status: int, errcode: str) -> None:
@@ -111,7 +111,7 @@ class Refused(Exception):  # noqa: N818
         self.errcode = errcode
 
 
-class Silent(Exception):  # noqa: N818
+class Silent(Exception):
     """The request gets no answer."""
 
 
