@@ -98,8 +98,11 @@ class Reading:
         """What is unread, or the roots of threads whose counts at the floor must be looked up first."""
         if self.floor is None:
             return _NOTHING
-        start = self.points.get(MAIN, self.floor)
-        counts = {MAIN: (room.main.notify - start.notify, room.main.highlight - start.highlight)}
+        start = self.points.get(MAIN, self.floor) if self.points else self.floor
+        notify, highlight = room.main.notify - start.notify, room.main.highlight - start.highlight
+        if not room.threads and not self.exceptions:
+            return RoomUnread(notify, highlight) if notify > 0 else _NOTHING
+        counts = {MAIN: (notify, highlight)}
         missing = []
         for root in reversed(room.threads):
             line = room.threads[root]

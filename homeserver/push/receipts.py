@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from homeserver.push.threads import is_event_id
 from storage.event import StoredEvent
 from storage.notification_counts import ThreadCountsStore
 from storage.read_points import ReadUpTo
@@ -31,10 +32,13 @@ class PointsOfReceipts:
     async def on_receipt(
         self, account: int, room: int, receipt: ThreadOfReceipt, stored: StoredEvent
     ) -> Sequence[ReadUpTo]:
-        """The records to be written with the receipt that the user `account` has set on `stored`."""
-        if stored.position is None:
-            return ()
+        """The records to be written with the receipt that the user `account` has set on `stored`.
+
+        None where the event has no place in the room's order, or the thread's name is none that one can have.
+        """
         thread = EVERY_THREAD if receipt.thread is None else receipt.thread
+        if stored.position is None or not (thread in (EVERY_THREAD, MAIN) or is_event_id(thread)):
+            return ()
         counted = MAIN if thread == EVERY_THREAD else thread
         if (stored.thread or MAIN) == counted:
             counts = CountsAt(stored.position, stored.notify_count, stored.highlight_count)

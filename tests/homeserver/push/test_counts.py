@@ -243,6 +243,14 @@ class _Receipt:
     thread: str | None = None
 
 
+@pytest.mark.parametrize("thread", ["", "Main", "root", "x" * 32, "$" + "x" * 255, "$\ud800"])
+async def test_a_thread_that_cannot_be_reads_nothing(database: Database, thread: str) -> None:
+    room = await room_over(database)
+    stored = await room.text(ALICE)
+    points = await room.counting.points.on_receipt(1, room.graph.room, _Receipt(thread), stored)
+    assert [p.thread for p in points] == ([""] if thread == "" else [])
+
+
 async def test_exceptions_are_deleted_once_read(database: Database) -> None:
     room = await room_over(database)
     root = await room.text(ALICE, **mentions(BOB, CAROL))
