@@ -37,6 +37,7 @@ from homeserver.client_api.filtering import Filtering
 from homeserver.client_api.getting_events import GettingEvents
 from homeserver.client_api.login import LoginApi
 from homeserver.client_api.messages import Messages
+from homeserver.client_api.push_rules import PushRulesApi
 from homeserver.client_api.read_markers import ReadMarkersApi
 from homeserver.client_api.receipts import ReceiptsApi
 from homeserver.client_api.redactions import RedactionsApi
@@ -121,9 +122,14 @@ class Ground:
         return {} if number is None else await self.storage.profiles.get(number)
 
 
+async def user_rules_of(_requester: Requester) -> UserRules:
+    """A user's push rules: the default ones."""
+    return UserRules()
+
+
 async def push_rules_of(requester: Requester) -> Mapping[str, Any]:
-    """What `m.push_rules` says for a user: the default rules."""
-    return {"global": UserRules().json(requester.user_id)}
+    """What `m.push_rules` says for a user."""
+    return {"global": (await user_rules_of(requester)).json(requester.user_id)}
 
 
 def build_ground(config: Config, reactor: Any, database: Database) -> Ground:
@@ -413,6 +419,7 @@ def user_data_endpoints(ground: Ground) -> tuple[Endpoint, ...]:
     )
     sections = (
         AccountDataApi(account_data=account_data, push_rules=push_rules_of),
+        PushRulesApi(rules_of=user_rules_of),
         TagsApi(account_data=account_data),
         Filtering(filters=storage.filters, queue=queue),
         ReceiptsApi(markers=markers),
