@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import attrs
 from twisted.internet import reactor
@@ -23,14 +23,14 @@ from storage.persist import Unit
 from storage.receipts import Receipt
 from storage.runtime.background import BackgroundTasks
 from storage.stores import Storage
-from storage.write_queue import WriteQueue
+from storage.write_queue import Committed, WriteQueue
 from tests.support.graphs import SERVER
 from tests.support.rooms import signing_key
 
 
 @attrs.frozen
 class Counting:
-    """The parts that tests use."""
+    """The parts that tests use; `listeners` hear of every commit."""
 
     storage: Storage
     queue: WriteQueue
@@ -38,6 +38,7 @@ class Counting:
     contributor: NotificationCounts
     counts: CommittedCounts
     points: PointsOfReceipts
+    listeners: list[Callable[[Sequence[Committed]], None]]
 
     async def unread(self, user: str, rooms: Sequence[int]) -> dict[int, RoomUnread]:
         """What is unread for the user whose id is `user`."""
@@ -75,12 +76,13 @@ def counting_over(database: Database, **bounds: int) -> Counting:
         thread_counts=storage.thread_counts,
     )
     counts = committed_counts(storage, **bounds)
+    listeners: list[Callable[[Sequence[Committed]], None]] = [counts.on_commit]
     queue = WriteQueue(
         database=database,
         strings=storage.strings,
         clock=reactor,
         background=BackgroundTasks(),
-        on_commit=[counts.on_commit],
+        on_commit=listeners,
     )
     tools = GraphTools(
         loader=RoomLoader(database, storage.strings, storage.rooms, storage.events, storage.states),
@@ -92,4 +94,5 @@ def counting_over(database: Database, **bounds: int) -> Counting:
         contributors=[contributor],
     )
     graphs = RoomGraphs(tools=tools, server_name=SERVER)
-    return Counting(storage, queue, graphs, contributor, counts, PointsOfReceipts(storage.thread_counts))
+    points = PointsOfReceipts(storage.thread_counts)
+    return Counting(storage, queue, graphs, contributor, counts, points, listeners)
