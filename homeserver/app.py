@@ -79,7 +79,10 @@ from homeserver.rooms.transactions import RequestTransactions
 from homeserver.rooms.turns import Turns
 from homeserver.rooms.writable_rooms import WritableRooms
 from homeserver.sync.ephemeral import Ephemeral
+from homeserver.sync.ignored_users import IgnoredUsers
+from homeserver.sync.invites import Invites
 from homeserver.sync.lazy_members import SentMembers
+from homeserver.sync.plans import Plans
 from homeserver.sync.sections import Sections
 from homeserver.sync.state_sections import StateSections
 from homeserver.sync.summary import Summaries
@@ -253,24 +256,24 @@ def build_users(ground: Ground) -> Users:
 
 def build_sync(ground: Ground) -> Sync:
     """`/sync` over the feed."""
-    storage, states = ground.storage, ground.states
+    storage, states, feed, history = ground.storage, ground.states, ground.feed, ground.history
+    ephemeral = Ephemeral(storage=storage, feed=feed)
     sections = Sections(
-        storage=storage,
-        states=states,
-        history=ground.history,
+        history=history,
         presentation=ground.presentation,
-        timelines=Timelines(storage=storage, feed=ground.feed),
+        timelines=Timelines(storage=storage, feed=feed),
         state_sections=StateSections(storage=storage, states=states, sent=SentMembers()),
         summaries=Summaries(storage=storage, states=states),
-        ephemeral=Ephemeral(storage=storage, feed=ground.feed),
+        ephemeral=ephemeral,
         unread=ground.unread,
     )
+    plans = Plans(storage=storage, feed=feed, history=history, ephemeral=ephemeral, push_rules=push_rules_of)
     return Sync(
-        storage=storage,
-        feed=ground.feed,
-        history=ground.history,
+        feed=feed,
+        plans=plans,
         sections=sections,
-        push_rules=push_rules_of,
+        invites=Invites(storage=storage, states=states),
+        ignored_users=IgnoredUsers(storage=storage, feed=feed),
         clock=ground.reactor,
     )
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -67,8 +68,22 @@ _BETWEEN = (
     "SELECT event, topo, position FROM events WHERE room = ? AND position > ? AND position <= ?"
     " AND status = 0 ORDER BY position DESC LIMIT ?"
 )
+_LATEST_COLUMNS = {"room": INTEGER, "after": INTEGER, "upto": INTEGER}
 # One index look-up per room.
 _LAST_POSITIONS = "SELECT r.room, (SELECT max(e.position) FROM events e WHERE e.room = r.room) FROM rooms r"
+
+
+@functools.lru_cache(maxsize=1024)
+def _latest(limit: int) -> Batch:
+    """The latest `limit` events of many rooms: the place of the earliest of them, then all from there on."""
+    return Batch(
+        "SELECT e.room, e.event, e.topo, e.position FROM v JOIN events e ON e.room = v.room"
+        " AND e.position > v.after AND e.position <= v.upto AND e.status = 0 AND e.position >= coalesce("
+        "(SELECT x.position FROM events x WHERE x.room = v.room AND x.position > v.after"
+        f" AND x.position <= v.upto AND x.status = 0 ORDER BY x.position DESC LIMIT 1 OFFSET {limit - 1}), 0)"
+        " ORDER BY e.room, e.position DESC",
+        columns=_LATEST_COLUMNS,
+    )
 
 
 class Place(NamedTuple):
@@ -216,11 +231,18 @@ class Events:
             "events since", lambda txn: self.between_txn(txn, room, after=after, upto=upto, limit=limit)
         )
 
-    def between_txn(
-        self, txn: Transaction, room: int, *, after: int, upto: int, limit: int
-    ) -> list[Placed]:
+    def between_txn(self, txn: Transaction, room: int, *, after: int, upto: int, limit: int) -> list[Placed]:
         """As `between`, inside a transaction of the caller's."""
         return _placed(txn.rows(_BETWEEN, (room, after, upto, limit)))
+
+    def latest_txn(
+        self, txn: Transaction, wanted: Iterable[tuple[int, int, int]], limit: int
+    ) -> dict[int, list[Placed]]:
+        """For each (room, after, upto) what `between` gives, by room; `limit` is above 0."""
+        found: dict[int, list[Placed]] = {}
+        for room, number, topo, position in txn.batch(_latest(limit), list(wanted)):
+            found.setdefault(room, []).append(Placed(number, Place(topo, position)))
+        return found
 
     def last_positions_txn(self, txn: Transaction) -> dict[int, int]:
         """For every room that has events, the position of the latest."""

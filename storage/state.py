@@ -48,6 +48,27 @@ _SELECT_ROWS = (
 _CURRENT = f"{_SELECT_ROWS} WHERE s.room = ? AND s.branch = 0 AND s.to_revision = {OPEN}"
 # The plus keeps the planner on the index by end: few values ended after a late revision.
 _AT = f"{_SELECT_ROWS} WHERE s.room = ? AND s.branch = ? AND +s.from_revision <= ? AND s.to_revision > ?"
+_CURRENT_OF_ROOMS = Batch(
+    "SELECT s.room, s.type, s.state_key, s.event, s.membership FROM v JOIN state_rows s ON s.room = v.room"
+    f" AND s.branch = 0 AND s.to_revision = {OPEN} WHERE s.event IS NOT NULL",
+    columns={"room": INTEGER},
+)
+_AT_OF_ROOMS = Batch(
+    "SELECT s.room, s.type, s.state_key, s.event, s.membership FROM v JOIN state_rows s ON s.room = v.room"
+    " AND s.branch = 0 AND +s.from_revision <= v.revision AND s.to_revision > v.revision"
+    " WHERE s.event IS NOT NULL",
+    columns={"room": INTEGER, "revision": INTEGER},
+)
+_REVISIONS_AT = Batch(
+    "SELECT v.room, v.position, (SELECT r.revision FROM state_revisions r WHERE r.room = v.room"
+    " AND r.position <= v.position ORDER BY r.position DESC LIMIT 1) FROM v",
+    columns={"room": INTEGER, "position": INTEGER},
+)
+_POSITIONS = Batch(
+    "SELECT v.room, v.revision, r.position FROM v JOIN state_revisions r ON r.room = v.room"
+    " AND r.revision = v.revision",
+    columns={"room": INTEGER, "revision": INTEGER},
+)
 _KEYS_AT = Batch(
     "SELECT s.type, s.state_key, s.event, s.membership, v.revision FROM v JOIN state_rows s"
     " ON s.room = v.room AND s.branch = v.branch AND s.type = v.type AND s.state_key = v.state_key"
@@ -69,6 +90,13 @@ _REPLACED = Batch(
 _HEAD = "SELECT coalesce(max(revision), 0) FROM state_revisions WHERE room = ?"
 _REVISION_AT = (
     "SELECT revision FROM state_revisions WHERE room = ? AND position <= ? ORDER BY position DESC LIMIT 1"
+)
+_CHANGES_OF_ROOMS = Batch(
+    "SELECT s.room, r.position, s.from_revision, s.type, s.state_key, s.event, s.membership FROM v"
+    " JOIN state_revisions r ON r.room = v.room AND r.position > v.after AND r.position <= v.upto"
+    " JOIN state_rows s ON s.room = r.room AND s.branch = 0 AND s.from_revision = r.revision"
+    " ORDER BY s.room, s.from_revision",
+    columns={"room": INTEGER, "after": INTEGER, "upto": INTEGER},
 )
 _CHANGES = (
     f"{_SELECT_ROWS} WHERE s.room = ? AND s.branch = 0 AND s.from_revision > ? AND s.from_revision <= ?"
@@ -184,6 +212,55 @@ class States:
         """The whole state of the room at `state`."""
         return _state_rows(txn.rows(_AT, (room, state.branch, state.revision, state.revision)))
 
+    def current_of_rooms_txn(self, txn: Transaction, rooms: Iterable[int]) -> dict[int, list[StateRow]]:
+        """The current states of several rooms, by room; rows come without `event_id`."""
+        found: dict[int, list[StateRow]] = {room: [] for room in rooms}
+        for room, *row in txn.batch(_CURRENT_OF_ROOMS, [(room,) for room in found]):
+            found[room].append(_bare_row(row))
+        return found
+
+    def at_each_txn(
+        self, txn: Transaction, wanted: Iterable[tuple[int, StateAt]]
+    ) -> dict[tuple[int, StateAt], list[StateRow]]:
+        """A whole state of each of several rooms, by room and state; rows come without `event_id`."""
+        found: dict[tuple[int, StateAt], list[StateRow]] = {key: [] for key in wanted}
+        once: dict[int, StateAt] = {}
+        for room, state in found:
+            if state.branch == 0 and room not in once:
+                once[room] = state
+            else:
+                found[room, state] = [row for row in self.at_txn(txn, room, state) if row.event is not None]
+        rows = [(room, state.revision) for room, state in once.items()]
+        for room, *row in txn.batch(_AT_OF_ROOMS, rows):
+            found[room, once[room]].append(_bare_row(row))
+        return found
+
+    def revisions_at_txn(
+        self, txn: Transaction, wanted: Iterable[tuple[int, int]]
+    ) -> dict[tuple[int, int], int]:
+        """For each (room, position): the revision of branch 0 that held there; 0 before the first."""
+        rows = txn.batch(_REVISIONS_AT, list(wanted))
+        return {(room, position): revision or 0 for room, position, revision in rows}
+
+    def positions_txn(
+        self, txn: Transaction, wanted: Iterable[tuple[int, int]]
+    ) -> dict[tuple[int, int], int]:
+        """The position of each (room, revision) of branch 0; what is no revision is left out."""
+        rows = txn.batch(_POSITIONS, list(wanted))
+        return {(room, revision): position for room, revision, position in rows}
+
+    def changes_of_rooms_txn(
+        self, txn: Transaction, spans: Iterable[tuple[int, int, int]]
+    ) -> dict[int, list[tuple[int, StateRow]]]:
+        """For each (room, after, upto): what changed of branch 0 between these positions, in order, by room.
+
+        Each change comes with its position; rows come without `event_id`.
+        """
+        found: dict[int, list[tuple[int, StateRow]]] = {}
+        for room, position, _revision, *row in txn.batch(_CHANGES_OF_ROOMS, list(spans)):
+            found.setdefault(room, []).append((position, _bare_row(row)))
+        return found
+
     def keys_at_txn(
         self, txn: Transaction, room: int, state: StateAt, keys: Iterable[tuple[int, int]]
     ) -> dict[tuple[int, int], StateRow]:
@@ -222,6 +299,11 @@ class States:
 
 def _membership(number: int | None) -> str | None:
     return None if number is None else MEMBERSHIPS[number]
+
+
+def _bare_row(row: Sequence[Any]) -> StateRow:
+    type_, state_key, event, membership = row
+    return StateRow(type_, state_key, event, None, _membership(membership))
 
 
 def _state_rows(rows: Sequence[tuple[Any, ...]]) -> list[StateRow]:

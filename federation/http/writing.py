@@ -209,7 +209,7 @@ async def _write_parts(
         elif length is None:
             sink.close_after()
         # The head waits for the first part: an error in that one can still be answered.
-        first = b"" if sink.method == b"HEAD" else await anext(source, b"")
+        first = b"" if sink.method == b"HEAD" else await _first(source)
         head = _head(sink, status, content_type, headers, length)
         sink.begin(status)
         sink.send(head)
@@ -219,6 +219,13 @@ async def _write_parts(
         close = getattr(parts, "aclose", None)
         if close is not None:
             await close()
+
+
+async def _first(parts: AsyncIterator[bytes]) -> bytes:
+    # Not `anext` with a default: what that returns cannot be resumed after a Deferred (CPython 3.11 to 3.14).
+    async for part in parts:
+        return part
+    return b""
 
 
 async def _send_parts(sink: Sink, parts: AsyncIterator[bytes], chunked: bool) -> None:

@@ -26,6 +26,7 @@ class TypingNotifications:
         self._typing: dict[int, dict[str, DelayedCall]] = {}
         self._stamps: OrderedDict[int, int] = OrderedDict()
         self.stamp = milliseconds(clock)
+        self._remembered_from = self.stamp
 
     def start(self, room: int, user_id: str, timeout: float) -> None:
         """The user types in the room, for at most `timeout` seconds unless told again."""
@@ -63,18 +64,27 @@ class TypingNotifications:
                 found.append(room)
         return found
 
+    def remembers(self, stamp: int) -> bool:
+        """Whether `rooms_since` knows of all changes after `stamp`; not of those before a restart."""
+        return stamp >= self._remembered_from
+
+    def is_anybody(self, mine: Collection[int]) -> bool:
+        """Whether somebody types in any of the rooms `mine`; costs the smaller of the two sets."""
+        typing = self._typing
+        if len(typing) > len(mine):
+            return any(room in typing for room in mine)
+        return any(room in mine for room in typing)
+
     def close(self) -> None:
-        """Forget everybody."""
-        for typing in self._typing.values():
-            for timer in typing.values():
-                if timer.active():
-                    timer.cancel()
-        self._typing.clear()
+        """Nobody types any more, and those who wait are told so."""
+        for room, typing in list(self._typing.items()):
+            for user_id in list(typing):
+                self.stop(room, user_id)
 
     def _note(self, room: int) -> None:
         self.stamp = max(self.stamp + 1, milliseconds(self._clock))
         self._stamps[room] = self.stamp
         self._stamps.move_to_end(room)
         while len(self._stamps) > self._limit:
-            self._stamps.popitem(last=False)
+            _, self._remembered_from = self._stamps.popitem(last=False)
         self._changed(room)

@@ -109,8 +109,10 @@ class UserRooms:
         """As `in_room` if it is in memory."""
         return self._by_room.get(room)
 
-    def is_joined(self, account: int, room: int) -> bool:
-        """Whether the user, whose memberships are in memory, is joined to the room."""
+    def may_be_joined(self, account: int, room: int) -> bool:
+        """Whether the user is joined to the room; True, too, where their memberships are not in memory."""
         kept = self._by_account.get(account)
-        membership = None if kept is None else kept.get(room)
+        if kept is None:
+            return True
+        membership = kept.get(room)
         return membership is not None and membership.membership == "join"

@@ -37,7 +37,8 @@ class Waiting:
     async def wait(self, account: int, timeout: float) -> bool:
         """Return True when something changes for the user, False after `timeout` seconds or at the stop.
 
-        The user's memberships must be in memory (`UserRooms.of_account`). Cancelling ends the wait.
+        The user's memberships should be in memory (`UserRooms.of_account`): for a user whose are not, any
+        room's change counts. Cancelling ends the wait.
         """
         if self._closed or timeout <= 0:
             return False
@@ -71,7 +72,7 @@ class Waiting:
         """Those who wait and are joined to the room; the smaller of the two sets is walked."""
         members = self._user_rooms.known_in_room(room)
         if members is None or len(members) > len(self._by_account):
-            return [account for account in self._by_account if self._user_rooms.is_joined(account, room)]
+            return [account for account in self._by_account if self._user_rooms.may_be_joined(account, room)]
         return [
             account
             for account, membership in members.items()

@@ -33,6 +33,16 @@ class _Line:
         i = bisect_right(self.firsts, revision) - 1
         return self.values[i] if i >= 0 and revision < self.ends[i] else None
 
+    def between(self, first: int, last: int) -> set[str | None]:
+        """Every value that the key had in the revisions `first` to `last`; None is for having had none."""
+        found: set[str | None] = set()
+        if not self.firsts or first < self.firsts[0]:
+            found.add(None)
+        for start, value, end in zip(self.firsts, self.values, self.ends, strict=True):
+            if start <= last and end > first:
+                found.add(value)
+        return found
+
     def was_after(self, value: str, revision: int) -> bool:
         """Whether the key had `value` at any revision after this one."""
         return any(v == value and end > revision + 1 for v, end in zip(self.values, self.ends, strict=True))

@@ -7,7 +7,8 @@ spec: client-server-api, "Room event format".
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import attrs
 import msgspec
@@ -40,6 +41,54 @@ class Prepared:
     pdu: bytes
     redacted_because: msgspec.Raw | None
     replaces: int | None
+
+
+@attrs.frozen
+class Replaced:
+    """A state event that another replaced; `content` is redacted where the event is."""
+
+    stored: StoredEvent
+    content: Mapping[str, Any]
+
+
+@attrs.frozen
+class LookedUp:
+    """Events ready to be rendered for the requester for whom they were looked up; `now` in milliseconds."""
+
+    forms: Mapping[int, Prepared]
+    transactions: Mapping[int, str]
+    replaced: Mapping[int, Replaced]
+    now: int
+
+    def render(
+        self,
+        events: Sequence[StoredEvent],
+        view: RoomView,
+        *,
+        with_room_id: bool,
+        federation_format: bool = False,
+    ) -> list[bytes]:
+        """The JSON of each of the events, all of one room, as the requester may see them through `view`."""
+        if federation_format:
+            return [self.forms[stored.number].pdu for stored in events]
+        return [self._render(stored, view, with_room_id) for stored in events]
+
+    def _render(self, stored: StoredEvent, view: RoomView, with_room_id: bool) -> bytes:
+        form = self.forms[stored.number]
+        unsigned: dict[str, object] = {
+            "age": self.now - stored.event.origin_server_ts,
+            "membership": view.membership_at(stored),
+        }
+        txn_id = self.transactions.get(stored.number)
+        if txn_id is not None:
+            unsigned["transaction_id"] = txn_id
+        if form.redacted_because is not None:
+            unsigned["redacted_because"] = form.redacted_because
+        if form.replaces is not None and (old := self.replaced.get(form.replaces)) is not None:
+            unsigned["replaces_state"] = old.stored.event.event_id
+            if view.sees(old.stored):
+                unsigned["prev_content"] = old.content
+        return form.event.render(unsigned, with_room_id=with_room_id)
 
 
 class Presentation:
@@ -81,13 +130,7 @@ class Presentation:
     async def version(self, room: int) -> RoomVersion:
         """The version of a stored room."""
         version = self._versions.get(room)
-        if version is None:
-            row = await self._storage.database.read(
-                "room version", lambda txn: self._storage.rooms.get_txn(txn, room)
-            )
-            assert row is not None, f"room {room} is not stored"
-            version = self._versions[room] = room_version(row.version)
-        return version
+        return (await self._versions_of([room]))[room] if version is None else version
 
     async def render(
         self,
@@ -100,55 +143,87 @@ class Presentation:
         federation_format: bool = False,
     ) -> list[bytes]:
         """The JSON of each of the events, all of one room, as `requester` may see them through `view`."""
-        prepared = await self.prepare(room, events)
-        transactions = await self._transactions_of(events, requester)
-        replaced = await self._storage.events.get(p.replaces for p in prepared if p.replaces is not None)
-        now = milliseconds(self._clock)
-        rendered = []
-        for stored, form in zip(events, prepared, strict=True):
-            if federation_format:
-                rendered.append(form.pdu)
-                continue
-            unsigned: dict[str, object] = {
-                "age": now - stored.event.origin_server_ts,
-                "membership": view.membership_at(stored),
-            }
-            if stored.number in transactions:
-                unsigned["transaction_id"] = transactions[stored.number]
-            if form.redacted_because is not None:
-                unsigned["redacted_because"] = form.redacted_because
-            old = replaced.get(form.replaces) if form.replaces is not None else None
-            if old is not None:
-                unsigned["replaces_state"] = old.event.event_id
-                if view.sees(old):
-                    content = (await self._pruned(room, old)).event.content
-                    unsigned["prev_content"] = content
-            rendered.append(form.event.render(unsigned, with_room_id=with_room_id))
-        return rendered
+        looked_up = await self.look_up({room: events}, requester)
+        return looked_up.render(events, view, with_room_id=with_room_id, federation_format=federation_format)
+
+    async def look_up(self, events: Mapping[int, Sequence[StoredEvent]], requester: Requester) -> LookedUp:
+        """All that rendering these events, by room, needs; few looks at the database for all of them."""
+        forms: dict[int, Prepared] = {}
+        missing: dict[int, list[StoredEvent]] = {}
+        for room, of_room in events.items():
+            for stored in of_room:
+                form = self._prepared.get((stored.number, stored.redacted_by is not None))
+                if form is None:
+                    missing.setdefault(room, []).append(stored)
+                else:
+                    forms[stored.number] = form
+        if missing:
+            forms.update(await self._prepare(missing))
+        replaced = [form.replaces for form in forms.values() if form.replaces is not None]
+        return LookedUp(
+            forms=forms,
+            transactions=await self._transactions_of(events, requester),
+            replaced=await self._replaced_events(replaced),
+            now=milliseconds(self._clock),
+        )
 
     async def prepare(self, room: int, events: Sequence[StoredEvent]) -> list[Prepared]:
         """The prepared forms of the events, redacted where they are."""
-        missing = [e for e in events if (e.number, e.redacted_by is not None) not in self._prepared]
-        fresh: dict[int, Prepared] = {}
+        known = {
+            e.number: form
+            for e in events
+            if (form := self._prepared.get((e.number, e.redacted_by is not None))) is not None
+        }
+        missing = [e for e in events if e.number not in known]
         if missing:
-            version = await self.version(room)
-            replaced = await self._replaced(room, missing)
-            for stored in missing:
-                pruned = await self._pruned(room, stored)
+            known.update(await self._prepare({room: missing}))
+        return [known[e.number] for e in events]
+
+    async def _prepare(self, events: Mapping[int, Sequence[StoredEvent]]) -> dict[int, Prepared]:
+        versions = await self._versions_of(events)
+        replaced = await self._replaced(events)
+        fresh: dict[int, Prepared] = {}
+        for room, of_room in events.items():
+            version = versions[room]
+            for stored in of_room:
+                pruned = stored.event if stored.redacted_by is None else redact_event(stored.event, version)
                 form = Prepared(
-                    event=client_event(pruned.event, version),
-                    pdu=pruned.event.json,
+                    event=client_event(pruned, version),
+                    pdu=pruned.json,
                     redacted_because=await self._redacted_because(stored, version),
                     replaces=replaced.get(stored.number),
                 )
                 fresh[stored.number] = form
                 self._prepared[stored.number, stored.redacted_by is not None] = form
-        return [fresh.get(e.number) or self._prepared[e.number, e.redacted_by is not None] for e in events]
+        return fresh
 
-    async def _pruned(self, room: int, stored: StoredEvent) -> StoredEvent:
-        if stored.redacted_by is None:
-            return stored
-        return attrs.evolve(stored, event=redact_event(stored.event, await self.version(room)))
+    async def _replaced_events(self, numbers: Sequence[int]) -> dict[int, Replaced]:
+        """The state events that others replaced."""
+        if not numbers:
+            return {}
+        found = await self._storage.events.get(numbers)
+        replaced = {}
+        for number, stored in found.items():
+            content: Mapping[str, Any] = stored.event.content
+            if stored.redacted_by is not None:
+                room = (await self._storage.strings.intern([stored.event.room_id]))[stored.event.room_id]
+                content = redact_event(stored.event, await self.version(room)).content
+            replaced[number] = Replaced(stored, content)
+        return replaced
+
+    async def _versions_of(self, rooms: Collection[int]) -> dict[int, RoomVersion]:
+        """The versions of several stored rooms."""
+        found = {room: self._versions[room] for room in rooms if room in self._versions}
+        missing = [room for room in rooms if room not in found]
+        if missing:
+            stored = self._storage.rooms
+            rows = await self._storage.database.read(
+                "room versions", lambda txn: [stored.get_txn(txn, room) for room in missing]
+            )
+            for room, row in zip(missing, rows, strict=True):
+                assert row is not None, f"room {room} is not stored"
+                found[room] = self._versions[room] = room_version(row.version)
+        return found
 
     async def _redacted_because(self, stored: StoredEvent, version: RoomVersion) -> msgspec.Raw | None:
         if stored.redacted_by is None:
@@ -158,38 +233,48 @@ class Presentation:
             return None
         return msgspec.Raw(client_event(redaction.event, version).render(with_room_id=False))
 
-    async def _replaced(self, room: int, events: Sequence[StoredEvent]) -> dict[int, int]:
+    async def _replaced(self, events: Mapping[int, Sequence[StoredEvent]]) -> dict[int, int]:
         """For each state event that replaced another, the number of that one."""
-        states = [e for e in events if e.event.state_key is not None and e.before is not None]
+        states = [
+            (room, e)
+            for room, of_room in events.items()
+            for e in of_room
+            if e.event.state_key is not None and e.before is not None
+        ]
         if not states:
             return {}
-        names = {name for e in states for name in (e.event.type, e.event.state_key or "")}
+        names = {name for _, e in states for name in (e.event.type, e.event.state_key or "")}
         numbers = await self._storage.strings.intern(names)
         asked = [
             Replacing(e.number, room, numbers[e.event.type], numbers[e.event.state_key or ""], e.before)
-            for e in states
+            for room, e in states
             if e.before is not None
         ]
         return await self._storage.database.read(
             "replaced state", lambda txn: self._storage.states.replaced_txn(txn, asked)
         )
 
-    async def _transactions_of(self, events: Sequence[StoredEvent], requester: Requester) -> dict[int, str]:
+    async def _transactions_of(
+        self, events: Mapping[int, Sequence[StoredEvent]], requester: Requester
+    ) -> dict[int, str]:
         """The transaction ids under which the requester's device sent those events that it sent."""
         if requester.device is None:
             return {}
         found: dict[int, str] = {}
         unknown = []
         oldest = milliseconds(self._clock) - self._lifetime
-        for stored in events:
-            if stored.event.sender != requester.user_id or stored.event.origin_server_ts < oldest:
-                continue
-            sent = self._transactions.get(stored.number)
-            if sent is not None:
-                if sent.device == requester.device:
-                    found[stored.number] = sent.txn_id
-            elif stored.event.origin_server_ts <= self._started_ts or self._is_full:
-                unknown.append(stored.number)
+        known_from = self._started_ts if not self._is_full else milliseconds(self._clock)
+        for of_room in events.values():
+            for stored in of_room:
+                event = stored.event
+                if event.sender != requester.user_id or event.origin_server_ts < oldest:
+                    continue
+                sent = self._transactions.get(stored.number)
+                if sent is not None:
+                    if sent.device == requester.device:
+                        found[stored.number] = sent.txn_id
+                elif event.origin_server_ts <= known_from:
+                    unknown.append(stored.number)
         if unknown:
             found |= await self._storage.client_transactions.of_events(requester.device, unknown)
         return found

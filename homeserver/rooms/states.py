@@ -6,8 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
+import attrs
 from cachetools import LRUCache
 
+from homeserver.rooms.state_changes import Change, RecentStateChanges
+from storage.engine.database import Transaction
 from storage.event import StateAt
 from storage.runtime.caches import cache_of_bytes
 from storage.state import StateChange, StateRow
@@ -20,6 +23,15 @@ StateMap: TypeAlias = Mapping[tuple[int, int], StateRow]
 _BYTES_OF_A_ROW = 400
 _MOST_NOTED = 1000
 """So many changes are kept for a reader to come."""
+_NOW = 2**62
+
+
+@attrs.frozen(eq=False)
+class _Current:
+    """A current state, which is revision `revision` of branch 0."""
+
+    revision: int
+    state: StateMap
 
 
 class RoomStates:
@@ -27,47 +39,84 @@ class RoomStates:
 
     def __init__(self, *, storage: Storage, cache_bytes: int = 16 * 2**20) -> None:
         self._storage = storage
-        self._current: LRUCache[int, StateMap] = cache_of_bytes(cache_bytes, _size)
+        self._current: LRUCache[int, _Current] = cache_of_bytes(cache_bytes, lambda c: _size(c.state))
         self._old: LRUCache[tuple[int, StateAt], StateMap] = cache_of_bytes(cache_bytes, _size)
-        self._changed: dict[int, list[StateRow]] = {}
+        self._changed: dict[int, list[StateChange]] = {}
+        self._recent = RecentStateChanges()
 
     def on_commit(self, batch: Sequence[Committed]) -> None:
         """Note what changed of the current states in memory."""
+        self._recent.on_commit(batch)
         for committed in batch:
             for record in committed.unit.records:
                 if type(record) is StateChange and record.branch == 0:
-                    row = StateRow(record.type, record.state_key, record.event, None, record.membership)
-                    self._note(record.room, row)
+                    self._note(record)
 
     async def current(self, room: int) -> StateMap:
         """The current state of the room; empty where there is no such room. Rows may lack `event_id`."""
-        known = self._current.get(room)
-        changed: list[StateRow] | None
-        if known is not None:
-            changed = self._changed.pop(room, None)
-            if not changed:
-                return known
-        else:
-            changed = self._changed.setdefault(room, [])
-            rows = await self._storage.database.read(
-                "current state", lambda txn: self._storage.states.current_txn(txn, room)
-            )
-            known = {(row.type, row.state_key): row for row in rows if row.event is not None}
-            if self._changed.pop(room, None) is not changed:
-                # Another reader ended first, or there was too much to note: what was read may be too old.
-                return await self.current(room)
-        known = _with(known, changed)
-        if _size(known) <= self._current.maxsize:
-            self._current[room] = known
-        return known
+        known = self._in_memory(room)
+        return known.state if known is not None else (await self.currents([room]))[room]
 
-    def _note(self, room: int, row: StateRow) -> None:
+    async def currents(self, rooms: Iterable[int]) -> dict[int, StateMap]:
+        """The current state of each of the rooms; what is not in memory comes out of one look."""
+        found: dict[int, StateMap] = {}
+        missing: set[int] = set()
+        for room in rooms:
+            known = self._in_memory(room)
+            if known is None:
+                missing.add(room)
+            else:
+                found[room] = known.state
+        while missing:
+            for room, read in (await self._read_current(missing)).items():
+                found[room] = read.state
+                missing.discard(room)
+        return found
+
+    async def _read_current(self, rooms: set[int]) -> dict[int, _Current]:
+        """Those of the rooms for which what was read is not too old by now."""
+        changed = {room: self._changed.setdefault(room, []) for room in rooms}
+        states = self._storage.states
+
+        def read(txn: Transaction) -> tuple[dict[int, list[StateRow]], dict[tuple[int, int], int]]:
+            heads = states.revisions_at_txn(txn, [(room, _NOW) for room in rooms])
+            return states.current_of_rooms_txn(txn, rooms), heads
+
+        rows_of, heads = await self._storage.database.read("current states", read)
+        found = {}
+        for room, rows in rows_of.items():
+            if self._changed.pop(room, None) is not changed[room]:
+                # Another reader ended first, or there was too much to note.
+                known = self._in_memory(room)
+                if known is not None:
+                    found[room] = known
+                continue
+            current = _Current(heads[room, _NOW], {(row.type, row.state_key): row for row in rows})
+            found[room] = self._keep(room, _with(current, changed[room]))
+        return found
+
+    def _in_memory(self, room: int) -> _Current | None:
+        known = self._current.get(room)
+        if known is None:
+            return None
+        changed = self._changed.pop(room, None)
+        return self._keep(room, _with(known, changed)) if changed else known
+
+    def _keep(self, room: int, current: _Current) -> _Current:
+        if _size(current.state) <= self._current.maxsize:
+            self._current[room] = current
+        else:
+            self._current.pop(room, None)
+        return current
+
+    def _note(self, change: StateChange) -> None:
+        room = change.room
         changed = self._changed.get(room)
         if changed is None:
             if room in self._current:
-                self._changed[room] = [row]
+                self._changed[room] = [change]
         elif len(changed) < _MOST_NOTED:
-            changed.append(row)
+            changed.append(change)
         else:
             del self._changed[room]
             self._current.pop(room, None)
@@ -77,57 +126,99 @@ class RoomStates:
         return (await self.at_each([(room, state)]))[room]
 
     async def at_each(self, wanted: Iterable[tuple[int, StateAt]]) -> dict[int, StateMap]:
-        """A state of each of several rooms, by room."""
+        """A state of each of several rooms, by room; what is not in memory comes out of one look."""
         found: dict[int, StateMap] = {}
         missing = []
         for room, state in wanted:
-            known = self._old.get((room, state))
+            known = self._known_at(room, state)
             if known is None:
                 missing.append((room, state))
             else:
                 found[room] = known
         if missing:
             states = self._storage.states
-            read = await self._storage.database.read(
-                "states", lambda txn: [states.at_txn(txn, room, state) for room, state in missing]
-            )
-            for (room, state), rows in zip(missing, read, strict=True):
-                found[room] = {(row.type, row.state_key): row for row in rows if row.event is not None}
+            read = await self._storage.database.read("states", lambda txn: states.at_each_txn(txn, missing))
+            for (room, state), rows in read.items():
+                found[room] = {(row.type, row.state_key): row for row in rows}
                 if _size(found[room]) <= self._old.maxsize:
                     self._old[room, state] = found[room]
         return found
 
+    def _known_at(self, room: int, state: StateAt) -> StateMap | None:
+        if state.branch == 0:
+            current = self._in_memory(room)
+            if current is not None and current.revision == state.revision:
+                return current.state
+        return self._old.get((room, state))
+
     async def at_position(self, room: int, position: int) -> StateMap:
         """The state that was the room's current one at `position`."""
-        revision = await self._storage.database.read(
-            "revision", lambda txn: self._storage.states.revision_at_txn(txn, room, position)
-        )
-        return await self.at(room, StateAt(0, revision))
+        return (await self.at_positions([(room, position)]))[room]
 
-    async def changes(self, room: int, *, after: int, upto: int) -> list[StateRow]:
-        """What the current state became between two positions: the last value of each key that changed.
-
-        `event` is None where a key was removed.
-        """
+    async def at_positions(self, wanted: Sequence[tuple[int, int]]) -> dict[int, StateMap]:
+        """The state that was the current one of each room at a position, by room."""
+        if not wanted:
+            return {}
         states = self._storage.states
-        return await self._storage.database.read(
-            "state changes",
-            lambda txn: states.changes_txn(
-                txn, room, states.revision_at_txn(txn, room, after), states.revision_at_txn(txn, room, upto)
-            ),
+        revisions = await self._storage.database.read(
+            "revisions", lambda txn: states.revisions_at_txn(txn, wanted)
         )
+        return await self.at_each([(room, StateAt(0, revision)) for (room, _), revision in revisions.items()])
+
+    async def starts(
+        self, spans: Mapping[int, tuple[int, int]]
+    ) -> dict[int, tuple[StateMap, Sequence[Change]]]:
+        """For each room the state at the first of two positions, and what changed of it up to the second."""
+        if not spans:
+            return {}
+        states = self._storage.states
+        wanted = [(room, after) for room, (after, _) in spans.items()]
+        rows = [(room, after, upto) for room, (after, upto) in spans.items() if upto > after]
+
+        def read(
+            txn: Transaction,
+        ) -> tuple[dict[tuple[int, int], int], dict[int, list[tuple[int, StateRow]]]]:
+            return states.revisions_at_txn(txn, wanted), states.changes_of_rooms_txn(txn, rows)
+
+        revisions, changes = await self._storage.database.read("states at", read)
+        maps = await self.at_each([(room, StateAt(0, revisions[room, after])) for room, after in wanted])
+        return {room: (maps[room], [Change(*c) for c in changes.get(room, ())]) for room in spans}
+
+    async def changes(self, spans: Mapping[int, tuple[int, int]]) -> dict[int, Sequence[Change]]:
+        """What changed of current states, by room, in order; `spans` are positions (after, upto] by room.
+
+        Comes from memory where that reaches back so far, the rest out of one look.
+        """
+        found: dict[int, Sequence[Change]] = {}
+        missing = []
+        for room, (after, upto) in spans.items():
+            recent = self._recent.between(room, after, upto) if upto > after else []
+            if recent is None:
+                missing.append((room, after, upto))
+            else:
+                found[room] = recent
+        if missing:
+            states = self._storage.states
+            read = await self._storage.database.read(
+                "state changes", lambda txn: states.changes_of_rooms_txn(txn, missing)
+            )
+            for room, _, _ in missing:
+                found[room] = [Change(*change) for change in read.get(room, ())]
+        return found
 
 
-def _with(known: StateMap, changed: Sequence[StateRow]) -> StateMap:
+def _with(known: _Current, changed: Sequence[StateChange]) -> _Current:
+    """The state with changes noted since, which it may hold already."""
     if not changed:
         return known
-    advanced = dict(known)
-    for row in changed:
-        if row.event is None:
-            advanced.pop((row.type, row.state_key), None)
+    state = dict(known.state)
+    for change in changed:
+        key = (change.type, change.state_key)
+        if change.event is None:
+            state.pop(key, None)
         else:
-            advanced[row.type, row.state_key] = row
-    return advanced
+            state[key] = StateRow(*key, change.event, None, change.membership)
+    return _Current(max(known.revision, changed[-1].revision), state)
 
 
 def _size(state: StateMap) -> int:

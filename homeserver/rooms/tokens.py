@@ -13,20 +13,24 @@ import attrs
 from federation.errors import InvalidParam
 from storage.events import Place
 
-_SYNC = re.compile(r"t1_(\d{1,18})_(\d{1,15})", re.ASCII)
+_SYNC = re.compile(r"t1_(\d{1,18})_(\d{1,15})(_t)?", re.ASCII)
 _PLACE = re.compile(r"p1_(-?\d{1,19})_(-?\d{1,19})", re.ASCII)
 _LARGEST = 2**62
 
 
 @attrs.frozen
 class SyncToken:
-    """What a client has seen: every change up to `position`, and of typing up to the stamp `typing`."""
+    """What a client has seen: every change up to `position`, and of typing up to the stamp `typing`.
+
+    `typists`: as far as it knows, somebody types in one of its user's rooms.
+    """
 
     position: int
     typing: int
+    typists: bool = False
 
     def __str__(self) -> str:
-        return f"t1_{self.position}_{self.typing}"
+        return f"t1_{self.position}_{self.typing}{'_t' if self.typists else ''}"
 
     @classmethod
     def parse(cls, text: str, parameter: str = "since") -> SyncToken:
@@ -34,7 +38,7 @@ class SyncToken:
         match = _SYNC.fullmatch(text)
         if match is None:
             raise InvalidParam(f"{parameter}: {text!r:.60} is no token of this server")
-        return cls(int(match[1]), int(match[2]))
+        return cls(int(match[1]), int(match[2]), match[3] is not None)
 
 
 def place_token(place: Place) -> str:

@@ -6,15 +6,26 @@ spec: client-server-api, "Receipts" and "Typing Notifications".
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from typing import Any
 
+import attrs
+
 from homeserver.feed.feed import Feed
+from homeserver.rooms.tokens import SyncToken
 from homeserver.sync.reader import Reader
 from storage.receipts import Receipt
 from storage.stores import Storage
 
 _RECEIPT_TYPES = {False: "m.read", True: "m.read.private"}
+
+
+@attrs.frozen
+class Heard:
+    """The ephemeral events of rooms, by room; `read_on` are those where the reader's own receipts moved."""
+
+    events: Mapping[int, list[dict[str, Any]]]
+    read_on: Set[int]
 
 
 class Ephemeral:
@@ -24,26 +35,30 @@ class Ephemeral:
         self._storage = storage
         self._feed = feed
 
-    async def read(self, rooms: Mapping[int, int], reader: Reader) -> dict[int, list[dict[str, Any]]]:
-        """The ephemeral events of each room since a position, by room; rooms without any are left out.
+    async def read(self, rooms: Mapping[int, int], reader: Reader) -> Heard:
+        """The ephemeral events of each room since a position; rooms without any are left out.
 
         `rooms` maps each room to the position after which receipts are wanted, 0 for all of them.
         """
         predicate = reader.filter.ephemeral
         events: dict[int, list[dict[str, Any]]] = {}
-        if predicate.is_nothing:
-            return events
-        if predicate.wants_type("m.receipt"):
-            for room, found in (await self._receipts(rooms, reader)).items():
-                events.setdefault(room, []).extend(found)
-        if predicate.wants_type("m.typing"):
+        receipts, users = await self._receipts(rooms, reader)
+        if not predicate.is_nothing and predicate.wants_type("m.receipt"):
+            for room, found in receipts.items():
+                if predicate.wants_room(users[room]):
+                    events.setdefault(room, []).extend(_receipt_events(found, users))
+        if not predicate.is_nothing and predicate.wants_type("m.typing"):
             for room, event in self._typing(rooms, reader).items():
                 events.setdefault(room, []).append(event)
-        return events
+        own = reader.requester.user
+        read_on = {room for room, found in receipts.items() if any(r.reader == own for r in found)}
+        return Heard(events, read_on)
 
     def _typing(self, rooms: Mapping[int, int], reader: Reader) -> dict[int, dict[str, Any]]:
-        typing = self._feed.typing
-        changed = set() if reader.since is None else set(typing.rooms_since(reader.since.typing, rooms))
+        typing, since = self._feed.typing, reader.since
+        changed: Collection[int] = ()
+        if since is not None:
+            changed = rooms if self.may_be_stale(since) else typing.rooms_since(since.typing, rooms)
         events = {}
         for room, after in rooms.items():
             users = typing.users(room)
@@ -51,20 +66,23 @@ class Ephemeral:
                 events[room] = {"type": "m.typing", "content": {"user_ids": users}}
         return events
 
-    async def _receipts(self, rooms: Mapping[int, int], reader: Reader) -> dict[int, list[dict[str, Any]]]:
+    def may_be_stale(self, since: SyncToken) -> bool:
+        """Whether the client may believe that users type of whom nobody remembers that they have stopped."""
+        return since.typists and not self._feed.typing.remembers(since.typing)
+
+    async def _receipts(
+        self, rooms: Mapping[int, int], reader: Reader
+    ) -> tuple[dict[int, list[Receipt]], Mapping[int, str]]:
+        """Receipts by room, in order, and the names of their readers and rooms."""
         asked = [(room, after) for room, after in rooms.items() if self._feed.last_receipt(room) > after]
         if not asked:
-            return {}
-        receipts = [
-            r
-            for r in await self._storage.receipts.since(asked)
-            if r.position <= reader.upto.position and (not r.private or r.reader == reader.requester.user)
-        ]
-        users = await self._storage.strings.values(r.reader for r in receipts)
+            return {}, {}
         by_room: dict[int, list[Receipt]] = {}
-        for receipt in sorted(receipts, key=lambda r: r.position):
-            by_room.setdefault(receipt.room, []).append(receipt)
-        return {room: _receipt_events(found, users) for room, found in by_room.items()}
+        for r in sorted(await self._storage.receipts.since(asked), key=lambda r: r.position):
+            if r.position <= reader.upto.position and (not r.private or r.reader == reader.requester.user):
+                by_room.setdefault(r.room, []).append(r)
+        readers = {r.reader for receipts in by_room.values() for r in receipts}
+        return by_room, await self._storage.strings.values(readers | by_room.keys())
 
 
 def _receipt_events(receipts: Sequence[Receipt], users: Mapping[int, str]) -> list[dict[str, Any]]:

@@ -6,13 +6,12 @@ spec: client-server-api, "Lazy-loading room members".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Set
 
 from cachetools import LRUCache
 
 from federation.http.endpoint import Requester
 from storage.runtime.caches import cache_of_bytes
-from storage.state import StateRow
 
 _BYTES_OF_A_MEMBER = 60
 
@@ -29,25 +28,24 @@ class SentMembers:
         """Whom the device knows in the room."""
         return self._sent.get(_key(requester, room), frozenset())
 
-    def whole(self, requester: Requester, room: int, rows: Iterable[StateRow], member: int) -> None:
-        """The device was sent the room afresh, with the members among `rows`."""
-        self._keep(_key(requester, room), frozenset(_members(rows, member)))
+    def whole(self, requester: Requester, room: int, users: Set[int]) -> None:
+        """The device was sent the room afresh, with the members of these users."""
+        self._keep(_key(requester, room), frozenset(users))
 
-    def more(self, requester: Requester, room: int, rows: Iterable[StateRow], member: int) -> None:
-        """The device was sent the members among `rows`, too."""
-        users = frozenset(_members(rows, member))
+    def more(self, requester: Requester, room: int, users: Set[int]) -> None:
+        """The device was sent the members of these users, too."""
         if users:
             key = _key(requester, room)
-            self._keep(key, self._sent.get(key, frozenset()) | users)
+            known = self._sent.get(key, frozenset())
+            if not users <= known:
+                self._keep(key, known | users)
 
     def _keep(self, key: tuple[int, int, int], users: frozenset[int]) -> None:
         if 300 + _BYTES_OF_A_MEMBER * len(users) <= self._sent.maxsize:
             self._sent[key] = users
+        else:
+            self._sent.pop(key, None)
 
 
 def _key(requester: Requester, room: int) -> tuple[int, int, int]:
     return (requester.user, requester.device or 0, room)
-
-
-def _members(rows: Iterable[StateRow], member: int) -> Iterable[int]:
-    return (row.state_key for row in rows if row.type == member)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import attrs
 
 from federation.http.endpoint import Requester
@@ -11,17 +13,22 @@ from homeserver.sync.filter.filter import Filter
 
 DEFAULT_TIMELINE_LIMIT = 10
 LARGEST_TIMELINE_LIMIT = 100
+NOBODY: Final[frozenset[str]] = frozenset()
 
 
 @attrs.frozen
 class Reader:
-    """One computation of a sync: what changed after `since` (None: everything), as of `upto`."""
+    """One computation of a sync: what changed after `since` (None: everything), as of `upto`.
+
+    Messages and invites of the users `ignored` are left out.
+    """
 
     requester: Requester
     filter: Filter
     since: SyncToken | None
     upto: SyncToken
     full_state: bool = False
+    ignored: frozenset[str] = NOBODY
 
     @property
     def after(self) -> int:

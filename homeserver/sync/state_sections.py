@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `state` of a room in a sync: from what the client knows to the start of the timeline.
 
+It follows the changes of the room's current state, which need not come with an event of the timeline: what
+a client makes of `state` and then of the timeline is the current state at the end.
+
 spec: client-server-api, "Syncing" and "Lazy-loading room members".
 """
 
@@ -10,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
+from homeserver.rooms.state_changes import Change
 from homeserver.rooms.states import RoomStates, StateMap
 from homeserver.sync.lazy_members import SentMembers
 from homeserver.sync.reader import Reader
@@ -23,16 +27,48 @@ MEMBER = "m.room.member"
 
 @attrs.frozen
 class StateOf:
-    """A room whose state is wanted; `whole` where the client knows none of it.
+    """A room whose state is wanted, all of it where `whole`.
 
-    `known_at` is the position as of which it knows the state; `heroes` are users whose members it needs.
+    The client knows the state as of the position `known_at`, 0 where it knows nothing of it, and is to know
+    it as of `upto` in the end.
     """
 
     room: int
     whole: bool
     known_at: int
+    upto: int
     timeline: Timeline
-    heroes: Sequence[str] = ()
+
+
+@attrs.frozen
+class Settled:
+    """A room's timeline, and what changed of the state from what the client knows to the end of it.
+
+    `start` is the position at which the timeline starts, `base` the whole state there where it is wanted.
+    `shown` is the last event of each key in the timeline.
+    """
+
+    one: StateOf
+    timeline: Timeline
+    start: int
+    changes: Sequence[Change]
+    shown: Mapping[tuple[int, int], int]
+    base: StateMap | None = None
+
+    def rows(self) -> dict[tuple[int, int], StateRow]:
+        """What the client must be told before the timeline."""
+        rows = dict(self.base) if self.base is not None else {}
+        final: dict[tuple[int, int], StateRow] = {}
+        for position, row in self.changes:
+            key = (row.type, row.state_key)
+            if position <= self.start:
+                rows[key] = row
+            final[key] = row
+        for key, row in final.items():
+            # The timeline says nothing of it: its value at the end is told in advance.
+            if self.shown.get(key) != row.event:
+                rows[key] = row
+        return {key: row for key, row in rows.items() if row.event is not None}
 
 
 class StateSections:
@@ -43,112 +79,133 @@ class StateSections:
         self._states = states
         self._sent = sent
 
-    async def read(self, wanted: Sequence[StateOf], reader: Reader) -> dict[int, list[StoredEvent]]:
-        """The state events of each room, by room."""
-        member = (await self._storage.strings.intern([MEMBER]))[MEMBER]
-        starts = await self._at_start([one for one in wanted if one.whole], reader)
-        chosen: dict[int, list[StateRow]] = {}
-        for one in wanted:
-            if one.whole:
-                chosen[one.room] = await self._whole(one, starts[one.room], reader, member)
-            else:
-                chosen[one.room] = await self._delta(one, reader, member)
-        stored = await self._storage.events.get(
-            row.event for rows in chosen.values() for row in rows if row.event is not None
+    async def settle(self, wanted: Sequence[StateOf]) -> dict[int, Settled]:
+        """The timelines as they can be shown, by room, and the changes that belong to them."""
+        changes = await self._states.changes(
+            {one.room: (one.known_at, one.upto) for one in wanted if not one.whole}
         )
-        return {room: self._wanted(rows, stored, reader) for room, rows in chosen.items()}
-
-    async def _at_start(self, wanted: Sequence[StateOf], reader: Reader) -> dict[int, StateMap]:
-        """The state at the start of each timeline; where that is empty, the state now."""
-        befores = [
-            (one.room, before)
-            for one in wanted
-            if one.timeline.scanned and (before := one.timeline.scanned[0].before) is not None
-        ]
-        found = await self._states.at_each(befores)
+        bases = await self._states.starts({one.room: (_start(one), one.upto) for one in wanted if one.whole})
+        names = await self._names(wanted)
+        settled = {}
         for one in wanted:
-            if one.room not in found:
-                found[one.room] = await self._states.at_position(one.room, reader.upto.position)
-        return found
+            base, changed = bases[one.room] if one.whole else (None, changes[one.room])
+            timeline, shown = _consistent(one.timeline, changed, names)
+            start = _start(attrs.evolve(one, timeline=timeline))
+            if one.whole and timeline is not one.timeline:
+                base = (await self._states.starts({one.room: (start, one.upto)}))[one.room][0]
+                changed = [change for change in changed if change.position > start]
+            settled[one.room] = Settled(one, timeline, start, changed, shown, base)
+        return settled
 
-    async def _whole(self, one: StateOf, start: StateMap, reader: Reader, member: int) -> list[StateRow]:
-        if not reader.filter.state.lazy_load_members:
-            return list(start.values())
-        rows = [row for key, row in start.items() if key[0] != member]
-        wanted = {*self._senders(one), reader.requester.user_id, *one.heroes}
-        rows += await self._members(start, wanted, member)
-        self._sent.whole(reader.requester, one.room, rows, member)
-        return rows
+    async def read(
+        self, wanted: Sequence[Settled], heroes: Mapping[int, Sequence[str]], reader: Reader
+    ) -> dict[int, list[StoredEvent]]:
+        """The state events of each room, by room; `heroes` are users whose members are needed."""
+        if reader.filter.state.is_nothing:
+            return {settled.one.room: [] for settled in wanted}
+        rows = {settled.one.room: settled.rows() for settled in wanted}
+        if reader.filter.state.lazy_load_members:
+            member = (await self._storage.strings.intern([MEMBER]))[MEMBER]
+            for settled in wanted:
+                room = settled.one.room
+                rows[room] = await self._lazily(settled, rows[room], heroes.get(room, ()), reader, member)
+        stored = await self._storage.events.get(
+            row.event for of_room in rows.values() for row in of_room.values() if row.event is not None
+        )
+        return {room: _wanted(of_room.values(), stored, reader) for room, of_room in rows.items()}
 
-    async def _delta(self, one: StateOf, reader: Reader, member: int) -> list[StateRow]:
-        timeline = one.timeline
-        rows: list[StateRow] = []
-        if timeline.limited or not reader.filter.timeline.is_everything or reader.timeline_limit == 0:
-            rows = await self._missed(one, reader)
-        if not reader.filter.state.lazy_load_members:
-            return rows
-        # Members that the client has not met: those who speak in the timeline.
-        present = {row.state_key for row in rows if row.type == member}
-        wanted = self._senders(one) | set(one.heroes)
-        if wanted:
-            numbers = await self._storage.strings.find(wanted)
+    async def _lazily(
+        self,
+        settled: Settled,
+        rows: dict[tuple[int, int], StateRow],
+        heroes: Sequence[str],
+        reader: Reader,
+        member: int,
+    ) -> dict[tuple[int, int], StateRow]:
+        """Of the members only those that the client needs: who speaks, heroes, and what it would miss."""
+        room, whole = settled.one.room, settled.one.whole
+        senders = {stored.event.sender for stored in settled.timeline.events}
+        wanted = {*senders, *heroes, *((reader.requester.user_id,) if whole else ())}
+        users = set((await self._storage.strings.find(wanted)).values())
+        if whole:
+            users |= await self._changed_members(settled, member)
+            members = {key: row for key, row in rows.items() if key[0] != member or key[1] in users}
+        else:
             if not reader.filter.state.include_redundant_members:
-                known = self._sent.known(reader.requester, one.room)
-                wanted = {user for user in wanted if numbers.get(user) not in known}
-        if wanted:
-            state = await self._start_of(one, reader)
-            rows += [
-                row for row in await self._members(state, wanted, member) if row.state_key not in present
-            ]
-        self._sent.more(reader.requester, one.room, rows, member)
-        return rows
+                users -= self._sent.known(reader.requester, room)
+            users -= {key[1] for key in rows if key[0] == member}
+            members = rows | await self._members(settled, users, member)
+        in_timeline = {key[1] for key in settled.shown if key[0] == member}
+        known = in_timeline | {key[1] for key in members if key[0] == member}
+        (self._sent.whole if whole else self._sent.more)(reader.requester, room, known)
+        return members
 
-    async def _start_of(self, one: StateOf, reader: Reader) -> StateMap:
-        return (await self._at_start([one], reader))[one.room]
+    async def _changed_members(self, settled: Settled, member: int) -> set[int]:
+        """Those whose members the client may hold from an earlier time, and who have changed since."""
+        one = settled.one
+        if not one.known_at:
+            return set()
+        changes = await self._states.changes({one.room: (one.known_at, one.upto)})
+        return {row.state_key for _, row in changes[one.room] if row.type == member}
 
-    async def _missed(self, one: StateOf, reader: Reader) -> list[StateRow]:
-        """What changed between what the client knows and the timeline, and what the timeline left out."""
-        scanned = one.timeline.scanned
-        first = scanned[0].position if scanned else None
-        end = reader.upto.position if first is None else first - 1
-        rows = {}
-        if end > one.known_at:
-            changes = await self._states.changes(one.room, after=one.known_at, upto=end)
-            rows = {(row.type, row.state_key): row for row in changes if row.event is not None}
-        shown = {stored.number for stored in one.timeline.events}
-        left_out = [e for e in scanned if e.number not in shown and e.event.state_key is not None]
-        if left_out:
-            states = [e.event for e in scanned if e.event.state_key is not None]
-            names = await self._storage.strings.intern(
-                [name for event in states for name in (event.type, event.state_key or "")]
-            )
-            for stored in scanned:
-                if stored.event.state_key is None:
-                    continue
-                key = (names[stored.event.type], names[stored.event.state_key])
-                if stored.number in shown:
-                    rows.pop(key, None)
-                else:
-                    rows[key] = StateRow(*key, stored.number, None, None)
-        return list(rows.values())
+    async def _members(
+        self, settled: Settled, users: set[int], member: int
+    ) -> dict[tuple[int, int], StateRow]:
+        """The members of these users as they are where the timeline starts."""
+        if not users:
+            return {}
+        room = settled.one.room
+        state = await self._states.current(room)
+        late = {row.state_key for position, row in settled.changes if row.type == member}
+        if late & users:
+            state = await self._states.at_position(room, settled.start)
+        keys = [(member, user) for user in users]
+        return {key: state[key] for key in keys if key in state}
 
-    @staticmethod
-    def _senders(one: StateOf) -> set[str]:
-        return {stored.event.sender for stored in one.timeline.events}
+    async def _names(self, wanted: Sequence[StateOf]) -> Mapping[str, int]:
+        """The numbers of the keys of the state events in the timelines."""
+        names = {
+            name
+            for one in wanted
+            for stored in one.timeline.events
+            if stored.event.state_key is not None
+            for name in (stored.event.type, stored.event.state_key)
+        }
+        return await self._storage.strings.intern(names) if names else {}
 
-    async def _members(self, state: StateMap, users: Iterable[str], member: int) -> list[StateRow]:
-        numbers = await self._storage.strings.find(users)
-        return [row for number in numbers.values() if (row := state.get((member, number))) is not None]
 
-    def _wanted(
-        self, rows: Sequence[StateRow], stored: Mapping[int, StoredEvent], reader: Reader
-    ) -> list[StoredEvent]:
-        predicate = reader.filter.state
-        events = [stored[row.event] for row in rows if row.event is not None and row.event in stored]
-        if predicate.is_everything:
-            return events
-        return [
-            e
-            for e in events
-            if predicate.wants(e.event.type, e.event.sender, e.event.room_id, e.event.content)
-        ]
+def _start(one: StateOf) -> int:
+    start = one.timeline.start
+    return one.upto if start is None else start
+
+
+def _consistent(
+    timeline: Timeline, changes: Iterable[Change], names: Mapping[str, int]
+) -> tuple[Timeline, dict[tuple[int, int], int]]:
+    """The timeline, and the last event of each key in it.
+
+    Clients apply what comes last. So where that is not the value of its key at the end, since a resolution
+    gave it another one later on, the timeline starts after it.
+    """
+    keys = [
+        (i, (names[stored.event.type], names[stored.event.state_key]), stored.number)
+        for i, stored in enumerate(timeline.events)
+        if stored.event.state_key is not None
+    ]
+    if not keys:
+        return timeline, {}
+    final = {(row.type, row.state_key): row.event for _, row in changes}
+    last = {key: (i, number) for i, key, number in keys}
+    wrong = [i for key, (i, number) in last.items() if final.get(key) != number]
+    first = max(wrong) + 1 if wrong else 0
+    return timeline.without_first(first), {key: number for key, (i, number) in last.items() if i >= first}
+
+
+def _wanted(rows: Iterable[StateRow], stored: Mapping[int, StoredEvent], reader: Reader) -> list[StoredEvent]:
+    predicate = reader.filter.state
+    events = [stored[row.event] for row in rows if row.event is not None and row.event in stored]
+    if predicate.is_everything:
+        return events
+    return [
+        e for e in events if predicate.wants(e.event.type, e.event.sender, e.event.room_id, e.event.content)
+    ]

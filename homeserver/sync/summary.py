@@ -6,11 +6,14 @@ spec: client-server-api, "Room Summaries", "Calculating the display name for a r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from heapq import nsmallest
 
 import attrs
+from cachetools import LRUCache
 
 from homeserver.rooms.states import RoomStates, StateMap
+from storage.event import StoredEvent
 from storage.runtime.caches import cache_of_entries
 from storage.stores import Storage
 
@@ -53,43 +56,68 @@ class Summaries:
     def __init__(self, *, storage: Storage, states: RoomStates) -> None:
         self._storage = storage
         self._states = states
-        self._known = cache_of_entries(5_000)  # type: ignore[var-annotated]
+        self._known: LRUCache[int, tuple[StateMap, Summary]] = cache_of_entries(5_000)
 
-    async def of(self, room: int) -> Summary:
-        """The summary of the room as it is now."""
-        state = await self._states.current(room)
-        known: tuple[StateMap, Summary] | None = self._known.get(room)
-        if known is not None and known[0] is state:
-            return known[1]
+    async def types(self) -> Set[int]:
+        """The numbers of the types of state events that a summary is made of."""
+        return set((await self._storage.strings.intern(["m.room.member", *_NAMING])).values())
+
+    async def of(self, rooms: Iterable[int]) -> dict[int, Summary]:
+        """The summary of each of the rooms as it is now; few looks at the database for all of them."""
+        states = await self._states.currents(rooms)
+        found: dict[int, Summary] = {}
+        missing: dict[int, StateMap] = {}
+        for room, state in states.items():
+            known = self._known.get(room)
+            if known is not None and known[0] is state:
+                found[room] = known[1]
+            else:
+                missing[room] = state
+        if missing:
+            for room, summary in (await self._compute(missing)).items():
+                self._known[room] = (missing[room], summary)
+                found[room] = summary
+        return found
+
+    async def _compute(self, states: Mapping[int, StateMap]) -> dict[int, Summary]:
         numbers = await self._storage.strings.intern(["m.room.member", "", *_NAMING])
-        summary = await self._compute(state, numbers)
-        self._known[room] = (state, summary)
-        return summary
-
-    async def _compute(self, state: StateMap, numbers: Mapping[str, int]) -> Summary:
-        member = numbers["m.room.member"]
-        by_membership: dict[str, list[tuple[int, int]]] = {"join": [], "invite": [], "leave": [], "ban": []}
-        for (type_, user), row in state.items():
-            if type_ == member and row.membership in by_membership and row.event is not None:
-                by_membership[row.membership].append((row.event, user))
-        joined, invited = by_membership["join"], by_membership["invite"]
-        first = sorted(joined + invited)[: MOST_HEROES + 1]
-        if len(first) <= 1:
-            # Nobody else is there: those who were.
-            first += sorted(by_membership["leave"] + by_membership["ban"])[:MOST_HEROES]
-        users = await self._storage.strings.values(user for _, user in first)
-        return Summary(
-            joined=len(joined),
-            invited=len(invited),
-            candidates=[users[user] for _, user in first],
-            is_named=await self._is_named(state, numbers),
+        counted = {room: _count(state, numbers["m.room.member"]) for room, state in states.items()}
+        naming = {
+            room: [row.event for name in _NAMING if (row := state.get((numbers[name], numbers[""])))]
+            for room, state in states.items()
+        }
+        users = await self._storage.strings.values(user for _, _, first in counted.values() for user in first)
+        events = await self._storage.events.get(
+            event for of_room in naming.values() for event in of_room if event is not None
         )
+        return {
+            room: Summary(
+                joined=joined,
+                invited=invited,
+                candidates=[users[user] for user in first],
+                is_named=any(_names(events[event]) for event in naming[room] if event in events),
+            )
+            for room, (joined, invited, first) in counted.items()
+        }
 
-    async def _is_named(self, state: StateMap, numbers: Mapping[str, int]) -> bool:
-        rows = [state.get((numbers[name], numbers[""])) for name in _NAMING]
-        events = await self._storage.events.get(row.event for row in rows if row and row.event is not None)
-        return any(
-            isinstance(value, str) and value
-            for stored in events.values()
-            for value in (stored.event.content.get("name"), stored.event.content.get("alias"))
-        )
+
+def _count(state: StateMap, member: int) -> tuple[int, int, Sequence[int]]:
+    """How many are joined and invited, and who comes first among those who lend the room their names."""
+    by_membership: dict[str, list[tuple[int, int]]] = {"join": [], "invite": [], "leave": [], "ban": []}
+    for (type_, user), row in state.items():
+        if type_ == member and row.membership in by_membership and row.event is not None:
+            by_membership[row.membership].append((row.event, user))
+    joined, invited = by_membership["join"], by_membership["invite"]
+    first = nsmallest(MOST_HEROES + 1, joined + invited)
+    if len(first) <= 1:
+        # Nobody else is there: those who were.
+        first += nsmallest(MOST_HEROES, by_membership["leave"] + by_membership["ban"])
+    return len(joined), len(invited), [user for _, user in first]
+
+
+def _names(stored: StoredEvent) -> bool:
+    """Whether the event gives the room a name."""
+    if stored.redacted_by is not None:
+        return False
+    value = stored.event.content.get("name" if stored.event.type == "m.room.name" else "alias")
+    return isinstance(value, str) and value != ""

@@ -6,8 +6,7 @@ spec: client-server-api, "Syncing".
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 import attrs
 import msgspec
@@ -15,18 +14,23 @@ from twisted.internet.task import deferLater
 
 from federation.http.endpoint import Requester
 from homeserver.feed.feed import Feed
-from homeserver.rooms.history import History
+from homeserver.rooms.presentation import LookedUp
 from homeserver.rooms.tokens import SyncToken
 from homeserver.sync.filter.filter import Filter
+from homeserver.sync.ignored_users import IgnoredUsers
+from homeserver.sync.invites import Invites
+from homeserver.sync.plans import Plan, Plans, Touched
 from homeserver.sync.reader import Reader
-from homeserver.sync.sections import JoinedRoom, LeftRoom, Sections
-from storage.account_data import GLOBAL, AccountData
+from homeserver.sync.room_json import Told
+from homeserver.sync.sections import Sections
 from storage.memberships import Membership
 from storage.runtime.clock import Clock
-from storage.stores import Storage
 
-_ROOMS_AT_ONCE = 20
-"""So many rooms of an initial sync are computed before others get their turn."""
+_ROOMS_AT_ONCE = 50
+"""So many rooms of an initial sync are looked up together."""
+
+_ROOMS_IN_PART = 4
+"""So many rooms are written before the reactor may look after others."""
 
 _LONGEST_CATCH_UP = 5.0
 """Seconds to wait for a position that another process has given."""
@@ -53,247 +57,134 @@ class SyncRequest:
     full_state: bool = False
 
 
-@attrs.frozen
-class _Plan:
-    """What a sync will tell: rooms by section, and global account data."""
-
-    joined: Sequence[JoinedRoom] = ()
-    invited: Sequence[tuple[str, Membership]] = ()
-    knocked: Sequence[tuple[str, Membership]] = ()
-    left: Sequence[LeftRoom] = ()
-    account_data: Sequence[dict[str, Any]] = ()
-
-
 class Sync:
-    """Answers syncs. `push_rules` gives the content of a user's `m.push_rules`."""
+    """Answers syncs."""
 
     def __init__(
         self,
         *,
-        storage: Storage,
         feed: Feed,
-        history: History,
+        plans: Plans,
         sections: Sections,
-        push_rules: Callable[[Requester], Awaitable[Mapping[str, Any]]],
+        invites: Invites,
+        ignored_users: IgnoredUsers,
         clock: Clock,
     ) -> None:
-        self._storage = storage
         self._feed = feed
-        self._history = history
+        self._plans = plans
         self._sections = sections
-        self._push_rules = push_rules
+        self._invites = invites
+        self._ignored_users = ignored_users
         self._clock = clock
 
     async def answer(self, request: SyncRequest) -> bytes | AsyncIterator[bytes]:
         """The JSON of the answer, at once or, where it may be long, in parts."""
         if request.since is None or request.full_state:
             return self._stream(request)
-        since = request.since
-        user = request.requester.user
-        memberships = await self._feed.user_rooms.of_account(user)
+        since, user = request.since, request.requester.user
         if since.position > self._feed.position:
             await self._catch_up(since.position)
         deadline = self._clock.seconds() + request.timeout
         while True:
+            memberships = await self._feed.user_rooms.of_account(user)
             upto = self._now(since)
-            if self._may_have_changed(user, since, memberships):
-                reader = Reader(request.requester, request.filter, since, upto)
-                written = await self._incremental(reader, memberships)
+            touched = self._plans.touched(user, since, memberships)
+            if touched is not None:
+                written = await self._changes(request, upto, touched, memberships)
                 if written is not None:
                     return written
-            # Nothing was awaited since the feed was looked at, or it is looked at again.
-            if upto != self._now(since):
-                continue
+                if upto != self._now(since):
+                    continue  # Something came while this was found to be nothing.
+            # Nothing was awaited since the feed was looked at.
             if not await self._feed.waiting.wait(user, deadline - self._clock.seconds()):
-                return _NOTHING % str(self._now(since)).encode()
+                return _NOTHING % self._token(self._now(since), memberships)
 
-    def _now(self, since: SyncToken | None = None) -> SyncToken:
+    def _now(self, since: SyncToken | None) -> SyncToken:
         """Where the feed stands; never before what the client has seen."""
         position, typing = self._feed.position, self._feed.typing.stamp
         if since is not None:
             position, typing = max(position, since.position), max(typing, since.typing)
         return SyncToken(position, typing)
 
+    def _token(self, upto: SyncToken, memberships: Mapping[int, Membership]) -> bytes:
+        """The `next_batch` of a client that has been told everything up to `upto`."""
+        if self._feed.typing.is_anybody(memberships):
+            upto = attrs.evolve(upto, typists=True)
+        return str(upto).encode()
+
     async def _catch_up(self, position: int) -> None:
         deadline = self._clock.seconds() + _LONGEST_CATCH_UP
         while self._feed.position < position and self._clock.seconds() < deadline:
             await deferLater(self._clock, 0.05)  # type: ignore[arg-type]
 
-    def _may_have_changed(self, user: int, since: SyncToken, memberships: Mapping[int, Membership]) -> bool:
-        feed = self._feed
-        return (
-            feed.account_changed_since(user, since.position)
-            or bool(feed.changed_rooms(since.position, memberships))
-            or bool(feed.typing.rooms_since(since.typing, memberships))
+    async def _reader(self, request: SyncRequest, upto: SyncToken) -> Reader:
+        return Reader(
+            requester=request.requester,
+            filter=request.filter,
+            since=request.since,
+            upto=upto,
+            full_state=request.full_state,
+            ignored=await self._ignored_users.of(request.requester.user),
         )
 
-    async def _incremental(self, reader: Reader, memberships: Mapping[int, Membership]) -> bytes | None:
+    async def _changes(
+        self, request: SyncRequest, upto: SyncToken, touched: Touched, memberships: Mapping[int, Membership]
+    ) -> bytes | None:
         """The answer of what changed; None where it is nothing that this client is told."""
-        plan = await self._plan_changes(reader, memberships)
-        joined = await self._sections.joined(plan.joined, reader) if plan.joined else []
-        invited = await self._sections.invited(plan.invited, "invite_state")
-        knocked = await self._sections.invited(plan.knocked, "knock_state")
-        left = await self._sections.left(plan.left, reader)
-        if not (joined or invited or knocked or left or plan.account_data):
+        # What may be left to a next sync must not be said to have been told: typists are looked at first.
+        token = self._token(upto, memberships)
+        reader = await self._reader(request, upto)
+        plan = await self._plans.plan(reader, touched)
+        joined: Sequence[bytes] = ()
+        if plan.joined:
+            told, looked_up = await self._sections.joined(plan.joined, reader)
+            joined = [one.joined(looked_up, reader) for one in told]
+        others = await self._other_rooms(plan, reader)
+        if not (joined or plan.account_data or any(others)):
             return None
-        return b"".join(
-            (
-                self._head(reader, plan),
-                b'"rooms":{"join":{%b},"invite":{%b},"leave":{%b},"knock":{%b}},'
-                % (b",".join(joined), b",".join(invited), b",".join(left), b",".join(knocked)),
-                _REST,
-            )
-        )
+        return b"".join((_head(token, plan), b",".join(joined), _tail(others)))
 
     async def _stream(self, request: SyncRequest) -> AsyncIterator[bytes]:
         """An initial sync, or one with the full state, a few rooms at a time."""
-        memberships = dict(await self._feed.user_rooms.of_account(request.requester.user))
+        user = request.requester.user
+        memberships = await self._feed.user_rooms.of_account(user)
         upto = self._now(request.since)
-        reader = Reader(request.requester, request.filter, request.since, upto, request.full_state)
-        plan = await self._plan_everything(reader, memberships)
-        yield self._head(reader, plan) + b'"rooms":{"join":{'
-        first = True
+        token = self._token(upto, memberships)
+        touched = self._plans.everything(user, request.since, memberships)
+        reader = await self._reader(request, upto)
+        plan = await self._plans.plan(reader, touched)
+        yield _head(token, plan)
+        comma = b""
         for i in range(0, len(plan.joined), _ROOMS_AT_ONCE):
-            part = b",".join(await self._sections.joined(plan.joined[i : i + _ROOMS_AT_ONCE], reader))
-            if part:
-                yield part if first else b"," + part
-                first = False
-                await deferLater(self._clock, 0)  # type: ignore[arg-type]
-        invited = await self._sections.invited(plan.invited, "invite_state")
-        knocked = await self._sections.invited(plan.knocked, "knock_state")
-        left = await self._sections.left(plan.left, reader)
-        yield b'},"invite":{%b},"leave":{%b},"knock":{%b}},%b' % (
-            b",".join(invited),
-            b",".join(left),
-            b",".join(knocked),
-            _REST,
+            told, looked_up = await self._sections.joined(plan.joined[i : i + _ROOMS_AT_ONCE], reader)
+            for part in _parts(told, looked_up, reader):
+                yield comma + part
+                comma = b","
+        yield _tail(await self._other_rooms(plan, reader))
+
+    async def _other_rooms(self, plan: Plan, reader: Reader) -> tuple[Sequence[bytes], ...]:
+        """Members of `rooms.invite`, `rooms.leave` and `rooms.knock`."""
+        left: Sequence[bytes] = ()
+        if plan.left:
+            told, looked_up = await self._sections.left(plan.left, reader)
+            left = [one.left(looked_up, reader) for one in told]
+        return (
+            await self._invites.write(plan.invited, "invite_state", reader) if plan.invited else (),
+            left,
+            await self._invites.write(plan.knocked, "knock_state", reader) if plan.knocked else (),
         )
 
-    def _head(self, reader: Reader, plan: _Plan) -> bytes:
-        return b'{"next_batch":"%b","account_data":%b,' % (
-            str(reader.upto).encode(),
-            msgspec.json.encode({"events": plan.account_data}),
-        )
 
-    async def _plan_everything(self, reader: Reader, memberships: Mapping[int, Membership]) -> _Plan:
-        plan = await self._plan_changes(reader, memberships)
-        if reader.since is None:
-            return plan
-        # The full state: every joined room is told, changed or not.
-        told = {one.room for one in plan.joined}
-        rest = [m.room for m in memberships.values() if m.membership == "join" and m.room not in told]
-        names = await self._wanted_rooms(rest, reader)
-        more = [JoinedRoom(room, room_id, is_new=False) for room, room_id in names.items()]
-        return attrs.evolve(plan, joined=[*plan.joined, *more])
-
-    async def _plan_changes(self, reader: Reader, memberships: Mapping[int, Membership]) -> _Plan:
-        since = reader.since
-        user = reader.requester.user
-        account_data: list[AccountData] = []
-        rooms = set(memberships)
-        moved: list[Membership] = []
-        if since is not None:
-            rooms = set(self._feed.changed_rooms(since.position, memberships))
-            rooms.update(self._feed.typing.rooms_since(since.typing, memberships))
-        if since is None or self._feed.account_changed_since(user, since.position):
-            account_data = [
-                data
-                for data in await self._storage.account_data.since(user, reader.after)
-                if data.position <= reader.upto.position
-            ]
-            moved = [m for m in memberships.values() if m.position > reader.after]
-            rooms.update(m.room for m in moved)
-            rooms.update(data.room for data in account_data if data.room in memberships)
-        names = await self._wanted_rooms(rooms, reader)
-        known = await self._known_as_joined([m for m in moved if m.room in names], reader)
-        return _Plan(
-            joined=await self._joined(names, memberships, known, account_data, moved, reader),
-            invited=_standing(moved, names, "invite"),
-            knocked=_standing(moved, names, "knock"),
-            left=[
-                LeftRoom(names[m.room], m, known=m.room in known)
-                for m in moved
-                if m.room in names and m.membership in ("leave", "ban") and not m.forgotten
-                if since is not None or reader.filter.include_leave
-            ],
-            account_data=await self._global_account_data(account_data, reader),
-        )
-
-    async def _joined(
-        self,
-        names: Mapping[int, str],
-        memberships: Mapping[int, Membership],
-        known: set[int],
-        account_data: Sequence[AccountData],
-        moved: Sequence[Membership],
-        reader: Reader,
-    ) -> list[JoinedRoom]:
-        of_rooms: dict[int, list[AccountData]] = {}
-        for data in account_data:
-            of_rooms.setdefault(data.room, []).append(data)
-        moved_rooms = {m.room for m in moved}
-        joined = []
-        for room, room_id in names.items():
-            if memberships[room].membership != "join":
-                continue
-            is_new = reader.since is None or (room in moved_rooms and room not in known)
-            own = of_rooms.get(room, [])
-            if is_new and reader.since is not None:
-                own = await self._storage.account_data.of_room(reader.requester.user, room)
-            joined.append(JoinedRoom(room, room_id, is_new, _account_data_events(own, reader)))
-        return joined
-
-    async def _wanted_rooms(self, rooms: set[int] | Sequence[int], reader: Reader) -> dict[int, str]:
-        """The ids of those of the rooms that the filter wants."""
-        if not rooms or reader.filter.wants_no_room:
-            return {}
-        names = await self._storage.strings.values(rooms)
-        if reader.filter.wants_all_rooms:
-            return names
-        return {room: room_id for room, room_id in names.items() if reader.filter.wants_room(room_id)}
-
-    async def _known_as_joined(self, moved: Sequence[Membership], reader: Reader) -> set[int]:
-        """Those of the rooms that the client had as joined where the sync begins."""
-        if reader.since is None or not moved:
-            return set()
-        rooms = [m.room for m in moved]
-        requester = reader.requester
-        views = await self._history.views(rooms, requester.user, requester.user_id)
-        states, after = self._storage.states, reader.after
-        revisions = await self._storage.database.read(
-            "revisions", lambda txn: [states.revision_at_txn(txn, room, after) for room in rooms]
-        )
-        return {
-            room
-            for room, revision in zip(rooms, revisions, strict=True)
-            if views[room].memberships.at(revision) == "join"
-        }
-
-    async def _global_account_data(
-        self, account_data: Sequence[AccountData], reader: Reader
-    ) -> list[dict[str, Any]]:
-        predicate = reader.filter.account_data
-        events: list[dict[str, Any]] = [
-            {"type": data.type, "content": msgspec.Raw(data.content)}
-            for data in account_data
-            if data.room == GLOBAL and predicate.wants_type(data.type)
-        ]
-        if reader.since is None and predicate.wants_type("m.push_rules"):
-            rules = await self._push_rules(reader.requester)
-            events.append({"type": "m.push_rules", "content": rules})
-        return events
+def _parts(told: Sequence[Told], looked_up: LookedUp, reader: Reader) -> Iterator[bytes]:
+    for i in range(0, len(told), _ROOMS_IN_PART):
+        yield b",".join([one.joined(looked_up, reader) for one in told[i : i + _ROOMS_IN_PART]])
 
 
-def _standing(
-    moved: Sequence[Membership], names: Mapping[int, str], membership: str
-) -> list[tuple[str, Membership]]:
-    return [(names[m.room], m) for m in moved if m.room in names and m.membership == membership]
+def _head(token: bytes, plan: Plan) -> bytes:
+    account_data = msgspec.json.encode({"events": plan.account_data})
+    return b'{"next_batch":"%b","account_data":%b,"rooms":{"join":{' % (token, account_data)
 
 
-def _account_data_events(account_data: Sequence[AccountData], reader: Reader) -> list[dict[str, Any]]:
-    predicate = reader.filter.room_account_data
-    return [
-        {"type": data.type, "content": msgspec.Raw(data.content)}
-        for data in account_data
-        if predicate.wants_type(data.type)
-    ]
+def _tail(others: tuple[Sequence[bytes], ...]) -> bytes:
+    invited, left, knocked = (b",".join(rooms) for rooms in others)
+    return b'},"invite":{%b},"leave":{%b},"knock":{%b}},%b' % (invited, left, knocked, _REST)

@@ -14,7 +14,6 @@ from homeserver.feed.feed import Feed
 from homeserver.rooms.history import RoomView
 from homeserver.rooms.tokens import SyncToken, place_token
 from homeserver.sync.reader import Reader
-from storage.engine.database import Transaction
 from storage.event import StoredEvent
 from storage.events import Place, Placed
 from storage.stores import Storage
@@ -27,7 +26,8 @@ _MOST_SCANNED = 500
 class TimelineOf:
     """Which events of a room: those with `after` < position <= `upto`.
 
-    `sees_all` where none of them need be hidden.
+    `sees_all` where none of them need be hidden. `own` is the number of a member event that its subject
+    may see in any case.
     """
 
     room: int
@@ -35,18 +35,27 @@ class TimelineOf:
     upto: int
     view: RoomView
     sees_all: bool = False
+    own: int | None = None
 
 
 @attrs.frozen
 class Timeline:
-    """The events to show, and all events of the room from the first of them on (`scanned`), in order.
+    """The events to show, in order.
 
     `limited`: there are events before them that the reader has not got.
     """
 
     events: Sequence[StoredEvent] = ()
-    scanned: Sequence[StoredEvent] = ()
     limited: bool = False
+
+    @property
+    def start(self) -> int | None:
+        """The position before its first event; None where it is empty."""
+        if not self.events:
+            return None
+        position = self.events[0].position
+        assert position is not None, "what has no position is in no timeline"
+        return position - 1
 
     def prev_batch(self, otherwise: SyncToken) -> str:
         """The token from which to page back; `otherwise` where the timeline is empty."""
@@ -54,6 +63,10 @@ class Timeline:
         if first is None or first.topo is None or first.position is None:
             return str(otherwise)
         return place_token(Place(first.topo, first.position - 1))
+
+    def without_first(self, count: int) -> Timeline:
+        """It begins so many events later."""
+        return Timeline(self.events[count:], limited=True) if count else self
 
 
 class Timelines:
@@ -65,46 +78,37 @@ class Timelines:
 
     async def read(self, wanted: Sequence[TimelineOf], reader: Reader) -> dict[int, Timeline]:
         """The timeline of each room; all come out of one look at the database, or of none."""
-        limit = reader.timeline_limit
-        predicate = reader.filter.timeline
-        if limit == 0 or predicate.is_nothing:
+        if reader.filter.timeline.is_nothing:
             return {one.room: Timeline() for one in wanted}
-        first_look = limit + 1 if predicate.is_everything else 2 * limit + 10
+        limit = reader.timeline_limit
+        is_plain = reader.filter.timeline.is_everything and not reader.ignored
+        first_look = limit + 1 if is_plain else 2 * limit + 10
         placed = await self._latest(wanted, first_look)
         stored = await self._storage.events.get(p.number for places in placed.values() for p in places)
         timelines = {}
         for one in wanted:
             scanned = [stored[p.number] for p in placed[one.room]]
-            timelines[one.room] = await self._timeline(one, reader, scanned, first_look)
+            timelines[one.room] = await self._timeline(one, reader, scanned, len(scanned) < first_look)
         return timelines
 
     async def _timeline(
-        self, one: TimelineOf, reader: Reader, scanned: list[StoredEvent], looked_for: int
+        self, one: TimelineOf, reader: Reader, scanned: list[StoredEvent], exhausted: bool
     ) -> Timeline:
         """From the latest events, `scanned`, on, look further back until there are enough."""
         limit = reader.timeline_limit
-        while True:
-            chosen = _choose(one, reader, scanned, limit)
-            exhausted = len(scanned) < looked_for
-            if exhausted or len(chosen) == limit or len(scanned) >= _MOST_SCANNED:
+        # One more than wanted: whether there is one is what `limited` says.
+        while len(chosen := _choose(one, reader, scanned, limit + 1)) <= limit and not exhausted:
+            if len(scanned) >= _MOST_SCANNED:
                 break
             oldest = scanned[-1].position
             assert oldest is not None
-            more = await self._feed.events_between(
-                one.room, after=one.after, upto=oldest - 1, limit=_MOST_SCANNED - len(scanned)
-            )
+            missing = _MOST_SCANNED - len(scanned)
+            more = await self._feed.events_between(one.room, after=one.after, upto=oldest - 1, limit=missing)
+            exhausted = len(more) < missing
             stored = await self._storage.events.get(p.number for p in more)
             scanned = scanned + [stored[p.number] for p in more]
-            looked_for = _MOST_SCANNED
-        from_first_on = scanned[: chosen[-1] + 1] if chosen else []
-        limited = len(from_first_on) < len(scanned) if chosen and exhausted else not exhausted
-        if limited and exhausted:
-            limited = bool(_choose(one, reader, scanned[len(from_first_on) :], 1))
-        return Timeline(
-            events=[scanned[i] for i in reversed(chosen)],
-            scanned=list(reversed(from_first_on)),
-            limited=limited,
-        )
+        limited = len(chosen) > limit or not exhausted
+        return Timeline(events=chosen[:limit][::-1], limited=limited)
 
     async def _latest(self, wanted: Sequence[TimelineOf], limit: int) -> dict[int, Sequence[Placed]]:
         found: dict[int, Sequence[Placed]] = {}
@@ -116,31 +120,36 @@ class Timelines:
             elif self._feed.rooms.last(one.room) <= one.after:
                 found[one.room] = ()
             else:
-                missing.append(one)
+                missing.append((one.room, one.after, one.upto))
         if missing:
-
-            def read(txn: Transaction) -> dict[int, list[Placed]]:
-                events = self._storage.events
-                return {
-                    one.room: events.between_txn(txn, one.room, after=one.after, upto=one.upto, limit=limit)
-                    for one in missing
-                }
-
-            found.update(await self._storage.database.read("timelines", read))
+            events = self._storage.events
+            read = await self._storage.database.read(
+                "timelines", lambda txn: events.latest_txn(txn, missing, limit)
+            )
+            found.update({room: read.get(room, ()) for room, _, _ in missing})
         return found
 
 
-def _choose(one: TimelineOf, reader: Reader, scanned: Sequence[StoredEvent], limit: int) -> list[int]:
-    """Indexes of the first `limit` events that the reader may see and wants."""
+def _choose(one: TimelineOf, reader: Reader, scanned: Sequence[StoredEvent], limit: int) -> list[StoredEvent]:
+    """The first `limit` events that the reader may see and wants."""
     predicate = reader.filter.timeline
-    chosen: list[int] = []
-    for i, stored in enumerate(scanned):
+    chosen: list[StoredEvent] = []
+    for stored in scanned:
         event = stored.event
         if not predicate.wants(event.type, event.sender, event.room_id, event.content):
             continue
-        if not one.sees_all and not one.view.sees(stored):
+        if event.state_key is None and event.sender in reader.ignored:
             continue
-        chosen.append(i)
+        if not _may_see(one, stored):
+            continue
+        chosen.append(stored)
         if len(chosen) == limit:
             break
     return chosen
+
+
+def _may_see(one: TimelineOf, stored: StoredEvent) -> bool:
+    if one.sees_all:
+        # The state before it is unknown: who may see it is, too.
+        return stored.before is not None
+    return one.view.sees(stored) or stored.number == one.own

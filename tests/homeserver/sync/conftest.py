@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A server whose users sync."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from storage.engine.database import Database
+from tests.support.sync_server import SyncServer, sync_server
+
+
+@pytest.fixture
+def server(database: Database, tmp_path: Path) -> Iterator[SyncServer]:
+    """The server, once on each engine."""
+    with sync_server(database, tmp_path) as running:
+        yield running
