@@ -3,18 +3,24 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
 from typing import Literal
 
 import attrs
+from twisted.internet.task import deferLater
 
 from federation.errors import NotFound
-from federation.http.endpoint import Answer, Call, Endpoint, Json, NoBody, RawJson
+from federation.http.endpoint import Answer, Call, Endpoint, Json, JsonStream, NoBody, RawJson, Requester
 from homeserver.rooms.members import Members
 from homeserver.rooms.presentation import Presentation
-from homeserver.rooms.reading import RoomReading
+from homeserver.rooms.reading import ReadableRoom, RoomReading
+from storage.event import StoredEvent
+from storage.runtime.clock import Clock
 from storage.stores import Storage
 
 _ROOM = "/_matrix/client/v3/rooms/{roomId}"
+_AT_ONCE = 500
+"""So many events are rendered before others get their turn."""
 
 
 @attrs.frozen
@@ -37,12 +43,19 @@ class GettingEvents:
     """The endpoints that read single events, states and members."""
 
     def __init__(
-        self, *, storage: Storage, reading: RoomReading, members: Members, presentation: Presentation
+        self,
+        *,
+        storage: Storage,
+        reading: RoomReading,
+        members: Members,
+        presentation: Presentation,
+        clock: Clock,
     ) -> None:
         self._storage = storage
         self._reading = reading
         self._members = members
         self._presentation = presentation
+        self._clock = clock
 
     def endpoints(self) -> tuple[Endpoint, ...]:
         """The endpoints of this section."""
@@ -75,10 +88,7 @@ class GettingEvents:
         room = await self._reading.access_room(call.user, call.path["roomId"])
         state = await self._reading.state(room)
         stored = await self._storage.events.get(row.event for row in state.values() if row.event is not None)
-        events = await self._presentation.render(
-            room.room, list(stored.values()), call.user, room.view, with_room_id=True
-        )
-        return RawJson(b"[%b]" % b",".join(events))
+        return await self._list(call.user, room, list(stored.values()), b"[", b"]")
 
     async def state_event(self, call: Call[StateQuery, NoBody]) -> Answer:
         """The content of one state event, or the event."""
@@ -103,8 +113,7 @@ class GettingEvents:
         room = await self._reading.access_room(call.user, call.path["roomId"])
         query = call.query
         stored = await self._members.events(room, query.at, query.membership, query.not_membership)
-        events = await self._presentation.render(room.room, stored, call.user, room.view, with_room_id=True)
-        return RawJson(b'{"chunk":[%b]}' % b",".join(events))
+        return await self._list(call.user, room, stored, b'{"chunk":[', b"]}")
 
     async def joined_members(self, call: Call) -> Answer:
         """Who is joined now, with their names and avatars; only for those who are joined themselves."""
@@ -118,3 +127,30 @@ class GettingEvents:
             for user_id, member in (await self._members.joined(room)).items()
         }
         return Json({"joined": joined})
+
+    async def _list(
+        self,
+        requester: Requester,
+        room: ReadableRoom,
+        stored: Sequence[StoredEvent],
+        head: bytes,
+        tail: bytes,
+    ) -> Answer:
+        """The events between `head` and `tail`; many of them a few at a time, for the others' sake."""
+
+        async def rendered(part: Sequence[StoredEvent]) -> bytes:
+            return b",".join(
+                await self._presentation.render(room.room, part, requester, room.view, with_room_id=True)
+            )
+
+        async def parts() -> AsyncIterator[bytes]:
+            yield head
+            for i in range(0, len(stored), _AT_ONCE):
+                part = await rendered(stored[i : i + _AT_ONCE])
+                yield b"," + part if i else part
+                await deferLater(self._clock, 0)  # type: ignore[arg-type]
+            yield tail
+
+        if len(stored) > _AT_ONCE:
+            return JsonStream(parts())
+        return RawJson(head + await rendered(stored) + tail)

@@ -14,6 +14,7 @@ from homeserver.feed.feed import Feed
 from homeserver.rooms.checks import not_in_room
 from homeserver.rooms.history import History, RoomView
 from homeserver.rooms.states import RoomStates, StateMap
+from homeserver.rooms.visibility import Visibility
 from storage.event import StateAt, StoredEvent
 from storage.stores import Storage
 
@@ -22,8 +23,8 @@ from storage.stores import Storage
 class ReadableRoom:
     """A room that a user may read.
 
-    For one who reads what there was while they were in it, `until` is a position after which there is
-    nothing for them, and `left_at` the state in which they left; None while they may read on.
+    For one who reads what there was while they were in it, `left_at` is the state in which they left, and
+    `until` a position after which there is nothing for them, if there is such; None while they may read on.
     """
 
     room: int
@@ -57,7 +58,10 @@ class RoomReading:
         left_at = view.left_at
         if membership is None or left_at is None or membership.forgotten:
             raise not_in_room(requester.user_id)
-        return ReadableRoom(room, room_id, view, membership.position, StateAt(0, left_at))
+        # Invites may show what comes after them, and so may a time when anybody could read the room.
+        ended = membership.membership in ("leave", "ban") and not _was_open_since(view, left_at)
+        until = membership.position if ended else None
+        return ReadableRoom(room, room_id, view, until, StateAt(0, left_at))
 
     async def access_joined(self, requester: Requester, room_id: str) -> int:
         """The number of a room that the user is joined to. Raises `Forbidden`."""
@@ -98,3 +102,12 @@ class RoomReading:
         if room is None:
             room = (await self._storage.strings.find([room_id])).get(room_id)
         return room if room is not None and self._feed.rooms.last(room) else None
+
+
+def _was_open_since(view: RoomView, revision: int) -> bool:
+    """Whether anybody could read the room at any time after this revision."""
+    line = view.visibilities
+    return any(
+        value == Visibility.WORLD_READABLE and end > revision
+        for value, end in zip(line.values, line.ends, strict=True)
+    )

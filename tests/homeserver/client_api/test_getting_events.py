@@ -8,8 +8,10 @@ from urllib.parse import quote
 
 import pytest
 
+from federation.graph.drafts import Draft
 from storage.engine.database import Database
 from tests.support.app_server import AppServer, app_server
+from tests.support.reactor import in_reactor
 from tests.support.room_server import ok, refused
 
 ALICE, BOB, CAROL = (f"@{name}:a.example" for name in ("alice", "bob", "carol"))
@@ -78,6 +80,21 @@ def test_the_whole_state(server: AppServer) -> None:
     assert {("m.room.create", ""), ("m.room.name", ""), ("m.room.member", CAROL)} <= state.keys()
     assert state["m.room.name", ""]["content"] == {"name": "We"}
     assert all(event["room_id"] == room_id for event in state.values())
+
+
+def test_a_large_state_comes_whole(server: AppServer) -> None:
+    room_id = server.alice.create_room()
+    contents = {str(i): {"n": i} for i in range(1_100)}
+    drafts = [Draft(ALICE, "org.example", content, state_key=key) for key, content in contents.items()]
+
+    async def append() -> None:
+        await (await server.ground.graphs.get(room_id)).append(lambda _state: drafts)
+
+    in_reactor(append())
+    state = ok(server.alice.room(room_id, "/state"))
+    found = {e["state_key"]: e["content"] for e in state if e["type"] == "org.example"}
+    assert found == contents
+    assert {e["type"] for e in state} > {"m.room.create", "m.room.member"}
 
 
 def test_a_value_of_the_state(server: AppServer) -> None:
