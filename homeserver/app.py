@@ -37,6 +37,7 @@ from homeserver.client_api.filtering import Filtering
 from homeserver.client_api.getting_events import GettingEvents
 from homeserver.client_api.login import LoginApi
 from homeserver.client_api.messages import Messages
+from homeserver.client_api.profiles import ProfilesApi
 from homeserver.client_api.push_rules import PushRulesApi
 from homeserver.client_api.read_markers import ReadMarkersApi
 from homeserver.client_api.receipts import ReceiptsApi
@@ -56,6 +57,10 @@ from homeserver.config.config import Config
 from homeserver.config.listeners import Listener as ConfiguredListener
 from homeserver.config.listeners import Resource
 from homeserver.feed.feed import Feed
+from homeserver.profile_fields import AVATAR_URL, DISPLAYNAME
+from homeserver.profile_propagation import ProfilePropagation
+from homeserver.profile_visibility import ProfileVisibility
+from homeserver.profiles import Profiles
 from homeserver.push.committed_counts import CommittedCounts
 from homeserver.push.counts import NotificationCounts
 from homeserver.push.receipts import PointsOfReceipts
@@ -398,6 +403,7 @@ def reading_endpoints(ground: Ground) -> tuple[Endpoint, ...]:
             reading=reading,
             members=Members(storage=storage, reading=reading, states=states),
             presentation=presentation,
+            clock=ground.reactor,
         ),
         Messages(
             reading=reading,
@@ -406,6 +412,42 @@ def reading_endpoints(ground: Ground) -> tuple[Endpoint, ...]:
         ),
     )
     return tuple(endpoint for section in sections for endpoint in section.endpoints())
+
+
+def build_propagation(ground: Ground, turns: Turns) -> ProfilePropagation:
+    """What shows changed profiles in rooms; `turns` are those of changes of profiles."""
+    return ProfilePropagation(
+        storage=ground.storage,
+        rooms=WritableRooms(ground.graphs, ground.storage.events),
+        user_rooms=ground.feed.user_rooms,
+        queue=ground.write_queue,
+        background=ground.background,
+        clock=ground.reactor,
+        turns=turns,
+    )
+
+
+def profile_endpoints(ground: Ground, propagation: ProfilePropagation, turns: Turns) -> tuple[Endpoint, ...]:
+    """Profiles."""
+    config = ground.config.profiles
+    visibility = None
+    if config.limit_profile_requests_to_users_who_share_rooms:
+        visibility = ProfileVisibility(
+            storage=ground.storage, user_rooms=ground.feed.user_rooms, states=ground.states
+        )
+    may_set = {DISPLAYNAME: config.enable_set_displayname, AVATAR_URL: config.enable_set_avatar_url}
+    return ProfilesApi(
+        profiles=Profiles(
+            server_name=ground.config.server_name,
+            storage=ground.storage,
+            queue=ground.write_queue,
+            propagation=propagation,
+            turns=turns,
+        ),
+        visibility=visibility,
+        require_auth=config.require_auth_for_profile_requests,
+        locked_fields=frozenset(name for name, allowed in may_set.items() if not allowed),
+    ).endpoints()
 
 
 def user_data_endpoints(ground: Ground) -> tuple[Endpoint, ...]:
@@ -459,12 +501,16 @@ class Homeserver:
         self._ground = ground = build_ground(config, reactor, self._database)
         self._users = users = build_users(ground)
         await ground.feed.start()
+        profile_turns = Turns()
+        propagation = build_propagation(ground, profile_turns)
         self.endpoints = (
             *user_endpoints(ground, users),
             *writing_endpoints(ground),
             *reading_endpoints(ground),
             *user_data_endpoints(ground),
+            *profile_endpoints(ground, propagation, profile_turns),
         )
+        await propagation.resume()
         admission = Admission(authenticate=ground.access_tokens.authenticate, seen=users.last_seen.seen)
         service = Service(dispatch=Dispatch(self.endpoints), admission=admission)
         for listener in config.listeners.listeners:
