@@ -14,7 +14,10 @@ import attrs
 from twisted.internet import reactor
 
 from federation.http.endpoint import Endpoint, Requester
-from homeserver import app
+from homeserver.composition.ground import Ground, build_ground
+from homeserver.composition.reading import reading_endpoints
+from homeserver.composition.rooms import writing_endpoints
+from homeserver.composition.user_data import build_propagation, profile_endpoints, user_data_endpoints
 from homeserver.config.config import read_config
 from homeserver.rooms.turns import Turns
 from storage.accounts import Account
@@ -63,7 +66,7 @@ class AppServer:
     """A running server."""
 
     server: Server
-    ground: app.Ground
+    ground: Ground
     tokens: Mapping[str, Requester]
 
     def __getattr__(self, name: str) -> Reader:
@@ -98,7 +101,7 @@ def app_server(database: Database, **settings: Any) -> Iterator[AppServer]:
     """Serve over `database`, with further `settings` of the configuration."""
     with tempfile.TemporaryDirectory() as directory:
         config = read_config({"server_name": SERVER, **settings}, base=Path(directory))
-        ground = app.build_ground(config, reactor, database)
+        ground = build_ground(config, reactor, database)
         tokens = in_reactor(_start(ground))
         with serve(in_reactor(_endpoints(ground)), tokens=tokens) as server:
             try:
@@ -107,19 +110,19 @@ def app_server(database: Database, **settings: Any) -> Iterator[AppServer]:
                 in_reactor(_stop(ground))
 
 
-async def _endpoints(ground: app.Ground) -> Sequence[Endpoint]:
+async def _endpoints(ground: Ground) -> Sequence[Endpoint]:
     turns = Turns()
-    propagation = app.build_propagation(ground, turns)
+    propagation = build_propagation(ground, turns)
     await propagation.resume()
     return (
-        *app.writing_endpoints(ground),
-        *app.reading_endpoints(ground),
-        *app.user_data_endpoints(ground),
-        *app.profile_endpoints(ground, propagation, turns),
+        *writing_endpoints(ground),
+        *reading_endpoints(ground),
+        *user_data_endpoints(ground),
+        *profile_endpoints(ground, propagation, turns),
     )
 
 
-async def _start(ground: app.Ground) -> dict[str, Requester]:
+async def _start(ground: Ground) -> dict[str, Requester]:
     await ground.feed.start()
     ids = {name: f"@{name}:{SERVER}" for name in (*USERS, "guest", "admin")}
     numbers = await ground.storage.strings.intern(ids.values())
@@ -139,7 +142,7 @@ async def _start(ground: app.Ground) -> dict[str, Requester]:
     return tokens
 
 
-async def _stop(ground: app.Ground) -> None:
+async def _stop(ground: Ground) -> None:
     ground.feed.waiting.close()
     ground.feed.typing.close()
     await ground.write_queue.stop()

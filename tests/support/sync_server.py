@@ -14,13 +14,10 @@ import attrs
 from twisted.internet import reactor
 
 from federation.http.endpoint import Endpoint, Requester
-from homeserver.app import (
-    Ground,
-    build_ground,
-    reading_endpoints,
-    user_data_endpoints,
-    writing_endpoints,
-)
+from homeserver.composition.ground import Ground, build_ground
+from homeserver.composition.reading import reading_endpoints
+from homeserver.composition.rooms import writing_endpoints
+from homeserver.composition.user_data import user_data_endpoints
 from homeserver.config.config import read_config
 from storage.engine.database import Database
 from tests.support.http import Server, serve

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What everything stands on: storage, who follows its commits, the write queue, the room graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from federation.graph.building import EventBuilder
+from federation.graph.loading import RoomLoader
+from federation.graph.room import GraphTools
+from federation.graph.rooms import RoomGraphs
+from federation.signing_key import load_signing_keys
+from homeserver.accounts.access_tokens import AccessTokens
+from homeserver.accounts.limits import Limits, NoLimits
+from homeserver.config.config import Config
+from homeserver.feed.feed import Feed
+from homeserver.push.committed_counts import CommittedCounts
+from homeserver.push.counts import NotificationCounts
+from homeserver.push.unread import UnreadCounts
+from homeserver.rooms.history import History
+from homeserver.rooms.membership_rows import MembershipRows
+from homeserver.rooms.presentation import Presentation
+from homeserver.rooms.states import RoomStates
+from storage.engine.database import Database
+from storage.numbers import EventNumbers
+from storage.runtime.background import BackgroundTasks
+from storage.stores import Storage
+from storage.write_queue import WriteQueue
+
+
+@attrs.frozen(kw_only=True)
+class Ground:
+    """What is kept and who writes it, and those who read along with every commit."""
+
+    config: Config
+    reactor: Any
+    background: BackgroundTasks
+    storage: Storage
+    feed: Feed
+    states: RoomStates
+    history: History
+    presentation: Presentation
+    access_tokens: AccessTokens
+    write_queue: WriteQueue
+    graphs: RoomGraphs
+    limits: Limits
+    unread: UnreadCounts
+
+    async def profile_of(self, user_id: str) -> Mapping[str, Any]:
+        """The profile of a local user; empty where there is none."""
+        number = (await self.storage.strings.find([user_id])).get(user_id)
+        return {} if number is None else await self.storage.profiles.get(number)
+
+
+def build_ground(config: Config, reactor: Any, database: Database) -> Ground:
+    """Storage, the readers that follow the commits, the write queue, and the room graph on top of it."""
+    background = BackgroundTasks()
+    storage = Storage.over(database)
+    feed = Feed(storage=storage, clock=reactor)
+    states = RoomStates(storage=storage)
+    history = History(storage=storage)
+    presentation = Presentation(storage=storage, clock=reactor)
+    access_tokens = AccessTokens(
+        database=database,
+        accounts=storage.accounts,
+        devices=storage.devices,
+        strings=storage.strings,
+        clock=reactor,
+    )
+    counts = CommittedCounts(
+        database=database,
+        thread_counts=storage.thread_counts,
+        exceptions=storage.notification_exceptions,
+        read_points=storage.read_points,
+    )
+    write_queue = WriteQueue(
+        database=database,
+        strings=storage.strings,
+        clock=reactor,
+        background=background,
+        # The feed comes last: whoever it wakes finds the others up to date.
+        on_commit=(
+            access_tokens.on_commit,
+            states.on_commit,
+            history.on_commit,
+            presentation.on_commit,
+            counts.on_commit,
+            feed.on_commit,
+        ),
+    )
+    signing_key = load_signing_keys(config.signing_key_path)[0]
+    tools = GraphTools(
+        loader=RoomLoader(database, storage.strings, storage.rooms, storage.events, storage.states),
+        strings=storage.strings,
+        numbers=EventNumbers(database),
+        events=storage.events,
+        queue=write_queue,
+        builder=EventBuilder(server_name=config.server_name, key=signing_key, clock=reactor),
+        contributors=(
+            MembershipRows(
+                server_name=config.server_name,
+                strings=storage.strings,
+                forget_on_leave=config.rooms.forget_rooms_on_leave,
+            ),
+            NotificationCounts(
+                server_name=config.server_name,
+                database=database,
+                strings=storage.strings,
+                thread_counts=storage.thread_counts,
+            ),
+        ),
+    )
+    return Ground(
+        config=config,
+        reactor=reactor,
+        background=background,
+        storage=storage,
+        feed=feed,
+        states=states,
+        history=history,
+        presentation=presentation,
+        access_tokens=access_tokens,
+        write_queue=write_queue,
+        graphs=RoomGraphs(tools=tools, server_name=config.server_name),
+        limits=NoLimits(),
+        unread=counts,
+    )
