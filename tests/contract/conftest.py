@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The server that the contract is tested on, once for all tests of a module."""
+"""The server that the contract is tested on, one on each engine for all tests of a module."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tests.contract.server import RunningServer, running
 from tests.support.reactor import in_reactor
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RunningServer]:
-    """A running server, with registration open and without rate limits."""
-    with running() as server:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
+    """A running server, with registration open and without rate limits, on each engine in turn."""
+    with running(request.param) as server:
         yield server
 
 

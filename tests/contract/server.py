@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import secrets
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,8 +17,11 @@ from twisted.internet import reactor
 from federation.http.endpoint import Endpoint
 from homeserver.app import Homeserver
 from homeserver.config.config import Config, read_config
+from storage.engine.database import Dialect
 from tests.contract.connection import Connection
 from tests.contract.loopback import Loopback
+from tests.support.databases import postgres_server
+from tests.support.postgres_cluster import run_sql
 from tests.support.reactor import in_reactor
 
 SERVER_NAME = "contract.test"
@@ -38,10 +42,13 @@ def all_endpoints(homeserver: Homeserver) -> Iterable[Endpoint]:
 
 
 @contextmanager
-def running() -> Iterator[RunningServer]:
-    """Start a server for the tests of one module, with registration open and no rate limits, and stop it."""
-    with tempfile.TemporaryDirectory() as directory:
-        homeserver = Homeserver(_config(Path(directory)), reactor)
+def running(engine: Dialect) -> Iterator[RunningServer]:
+    """Start a server for the tests of one module, with registration open and no rate limits, and stop it.
+
+    Skips the tests, or in CI fails them, where there is no PostgreSQL.
+    """
+    with tempfile.TemporaryDirectory() as path, _database(engine, Path(path)) as database:
+        homeserver = Homeserver(_config(Path(path), database), reactor)
         connection = None
         try:
             in_reactor(homeserver.start())
@@ -59,7 +66,23 @@ async def _connect(port: int) -> Loopback:
     return Loopback(server_name=SERVER_NAME, port=port)
 
 
-def _config(directory: Path) -> Config:
+@contextmanager
+def _database(engine: Dialect, directory: Path) -> Iterator[dict[str, Any]]:
+    """Make an empty database and give the setting that leads to it."""
+    if engine == "sqlite":
+        yield {"name": "sqlite3", "args": {"database": str(directory / "homeserver.db")}}
+        return
+    server = postgres_server()
+    name = f"trellis_contract_{secrets.token_hex(8)}"
+    everywhere = {**server, "dbname": "postgres"}
+    run_sql(everywhere, f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0")
+    try:
+        yield {"name": "psycopg2", "args": {**server, "dbname": name, "cp_min": 1, "cp_max": 2}}
+    finally:
+        run_sql(everywhere, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def _config(directory: Path, database: dict[str, Any]) -> Config:
     listener = {
         "port": 0,
         "bind_addresses": ["127.0.0.1"],
@@ -70,7 +93,7 @@ def _config(directory: Path) -> Config:
         "server_name": SERVER_NAME,
         "public_baseurl": "https://matrix.contract.test/",
         "listeners": [listener],
-        "database": {"name": "sqlite3", "args": {"database": str(directory / "homeserver.db")}},
+        "database": database,
         "enable_registration": True,
         "enable_registration_without_verification": True,
         "trusted_key_servers": [],
