@@ -25,6 +25,7 @@ _OF_EVENTS = Batch(
     "SELECT t.event, t.txn_id FROM v JOIN client_transactions t ON t.event = v.event AND t.device = v.device",
     columns={"event": INTEGER, "device": INTEGER},
 )
+_OF_DEVICE = "SELECT event, txn_id FROM client_transactions WHERE device = ? LIMIT ?"
 _EXPIRE = "DELETE FROM client_transactions WHERE created_ts < ?"
 
 
@@ -69,6 +70,11 @@ class ClientTransactions:
         rows = [(event, device) for event in events]
         found = await self._database.read("transaction ids", lambda txn: txn.batch(_OF_EVENTS, rows))
         return {event: txn_id.decode() for event, txn_id in found}
+
+    async def of_device(self, device: int, limit: int) -> dict[int, str] | None:
+        """The ids of all events that the device sent with one; None where there are `limit` or more."""
+        rows = await self._database.read("transaction ids", lambda txn: txn.rows(_OF_DEVICE, (device, limit)))
+        return None if len(rows) >= limit else {event: txn_id.decode() for event, txn_id in rows}
 
     async def expire(self, before_ts: int) -> int:
         """Forget requests from before `before_ts` (milliseconds); returns how many."""

@@ -251,14 +251,14 @@ class States:
 
     def changes_of_rooms_txn(
         self, txn: Transaction, spans: Iterable[tuple[int, int, int]]
-    ) -> dict[int, list[tuple[int, StateRow]]]:
+    ) -> dict[int, list[tuple[int, int, StateRow]]]:
         """For each (room, after, upto): what changed of branch 0 between these positions, in order, by room.
 
-        Each change comes with its position; rows come without `event_id`.
+        Each change is its position, its revision and the row, which comes without `event_id`.
         """
-        found: dict[int, list[tuple[int, StateRow]]] = {}
-        for room, position, _revision, *row in txn.batch(_CHANGES_OF_ROOMS, list(spans)):
-            found.setdefault(room, []).append((position, _bare_row(row)))
+        found: dict[int, list[tuple[int, int, StateRow]]] = {}
+        for room, position, revision, *row in txn.batch(_CHANGES_OF_ROOMS, list(spans)):
+            found.setdefault(room, []).append((position, revision, _bare_row(row)))
         return found
 
     def keys_at_txn(

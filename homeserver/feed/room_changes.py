@@ -66,6 +66,23 @@ class RecentEvents:
         self._rings.move_to_end(room)
         ring.append(event, self._depth)
 
+    def learn(self, room: int, events: Sequence[Placed], *, floor: int, upto: int, last: int) -> None:
+        """What was read of a room: all its events with `floor` < position <= `upto`, the latest first.
+
+        `last` is the position of the room's latest change.
+        """
+        ring = self._rings.get(room)
+        if ring is None:
+            if last > upto:
+                return
+            ring = self._rings[room] = _Ring(floor=upto)
+            if len(self._rings) > self._limit:
+                self._rings.popitem(last=False)
+        older = [event for event in events if event.place.position <= ring.floor]
+        if floor < ring.floor <= upto and len(older) + len(ring.events) <= self._depth:
+            ring.events.extendleft(older)
+            ring.floor = floor
+
     def between(self, room: int, *, after: int, upto: int, limit: int) -> Sequence[Placed] | None:
         """The latest `limit` events with `after` < position <= `upto`, the latest first.
 

@@ -85,6 +85,8 @@ class RoomView:
         """Whether the user may see the event."""
         if stored.rejected or stored.soft_failed or stored.before is None:
             return False
+        if self.memberships.at(stored.before.revision) == "join":
+            return True
         event = stored.event
         return visible(
             event.type,

@@ -28,6 +28,7 @@ from storage.stores import Storage
 from storage.write_queue import Committed
 
 _RECENT_TRANSACTIONS = 50_000
+_EARLIER_TRANSACTIONS = 200
 
 
 @attrs.frozen
@@ -41,6 +42,11 @@ class Prepared:
     pdu: bytes
     redacted_because: msgspec.Raw | None
     replaces: int | None
+
+    @property
+    def is_simple(self) -> bool:
+        """Whether `unsigned` says nothing of it that everybody is told."""
+        return self.redacted_because is None and self.replaces is None
 
 
 @attrs.frozen
@@ -75,11 +81,11 @@ class LookedUp:
 
     def _render(self, stored: StoredEvent, view: RoomView, with_room_id: bool) -> bytes:
         form = self.forms[stored.number]
-        unsigned: dict[str, object] = {
-            "age": self.now - stored.event.origin_server_ts,
-            "membership": view.membership_at(stored),
-        }
+        age, membership = self.now - stored.event.origin_server_ts, view.membership_at(stored)
         txn_id = self.transactions.get(stored.number)
+        if txn_id is None and form.is_simple and membership == "join":
+            return form.event.render(b'{"age":%d,"membership":"join"}' % age, with_room_id=with_room_id)
+        unsigned: dict[str, object] = {"age": age, "membership": membership}
         if txn_id is not None:
             unsigned["transaction_id"] = txn_id
         if form.redacted_because is not None:
@@ -111,6 +117,7 @@ class Presentation:
         self._prepared: LRUCache[tuple[int, bool], Prepared] = cache_of_bytes(cache_bytes, _size)
         self._versions: LRUCache[int, RoomVersion] = cache_of_entries(10_000)
         self._transactions: OrderedDict[int, ClientTransaction] = OrderedDict()
+        self._earlier: LRUCache[int, Mapping[int, str] | None] = cache_of_entries(1_000)
         self._started_ts = milliseconds(clock)
 
     def on_commit(self, batch: Sequence[Committed]) -> None:
@@ -276,8 +283,21 @@ class Presentation:
                 elif event.origin_server_ts <= known_from:
                     unknown.append(stored.number)
         if unknown:
-            found |= await self._storage.client_transactions.of_events(requester.device, unknown)
+            earlier = await self._earlier_transactions(requester.device)
+            if earlier is None:
+                found |= await self._storage.client_transactions.of_events(requester.device, unknown)
+            elif earlier:
+                found |= {event: earlier[event] for event in unknown if event in earlier}
         return found
+
+    async def _earlier_transactions(self, device: int) -> Mapping[int, str] | None:
+        """The transaction ids that a device used before the start; None where they are too many."""
+        if self._is_full:
+            return None
+        if device not in self._earlier:
+            found = await self._storage.client_transactions.of_device(device, _EARLIER_TRANSACTIONS)
+            self._earlier[device] = found
+        return self._earlier[device]
 
 
 def _size(prepared: Prepared) -> int:

@@ -171,18 +171,58 @@ class RoomStates:
         """For each room the state at the first of two positions, and what changed of it up to the second."""
         if not spans:
             return {}
+        heads = await self._heads(spans)
+        revisions: dict[int, int] = {}
+        changes: dict[int, Sequence[Change]] = {}
+        missing: dict[int, tuple[int, int]] = {}
+        for room, (after, upto) in spans.items():
+            revision = self._recent.revision_at(room, after, heads[room])
+            recent = self._recent.between(room, after, upto)
+            if revision is None or revision < 0 or recent is None:
+                missing[room] = (after, upto)
+            else:
+                revisions[room], changes[room] = revision, recent
+        if missing:
+            await self._read_starts(missing, revisions, changes)
+        maps = await self.at_each([(room, StateAt(0, revision)) for room, revision in revisions.items()])
+        return {room: (maps[room], changes[room]) for room in spans}
+
+    async def _heads(self, rooms: Iterable[int]) -> dict[int, int]:
+        """The latest revision of each of the rooms, as of the moment when this returns."""
+        wanted = list(rooms)
+        await self.currents(wanted)
+        heads = {room: known.revision for room in wanted if (known := self._in_memory(room)) is not None}
+        # -1: it is not known, since so many states do not fit into memory.
+        return {room: heads.get(room, -1) for room in wanted}
+
+    async def _read_starts(
+        self,
+        spans: Mapping[int, tuple[int, int]],
+        revisions: dict[int, int],
+        changes: dict[int, Sequence[Change]],
+    ) -> None:
         states = self._storage.states
-        wanted = [(room, after) for room, (after, _) in spans.items()]
-        rows = [(room, after, upto) for room, (after, upto) in spans.items() if upto > after]
+        starts = [(room, after) for room, (after, _) in spans.items()]
+        rows = [(room, after, upto) for room, (after, upto) in spans.items()]
 
         def read(
             txn: Transaction,
-        ) -> tuple[dict[tuple[int, int], int], dict[int, list[tuple[int, StateRow]]]]:
-            return states.revisions_at_txn(txn, wanted), states.changes_of_rooms_txn(txn, rows)
+        ) -> tuple[dict[tuple[int, int], int], dict[int, list[tuple[int, int, StateRow]]]]:
+            return states.revisions_at_txn(txn, starts), states.changes_of_rooms_txn(txn, rows)
 
-        revisions, changes = await self._storage.database.read("states at", read)
-        maps = await self.at_each([(room, StateAt(0, revisions[room, after])) for room, after in wanted])
-        return {room: (maps[room], [Change(*c) for c in changes.get(room, ())]) for room in spans}
+        found, changed = await self._storage.database.read("states at", read)
+        for room, (after, upto) in spans.items():
+            revisions[room] = found[room, after]
+            changes[room] = [Change(*change) for change in changed.get(room, ())]
+            latest = changes[room][-1].revision if changes[room] else revisions[room]
+            current = self._in_memory(room)
+            self._recent.learn(
+                room,
+                changes[room],
+                floor=after,
+                upto=upto,
+                is_latest=current is not None and current.revision == latest,
+            )
 
     async def changes(self, spans: Mapping[int, tuple[int, int]]) -> dict[int, Sequence[Change]]:
         """What changed of current states, by room, in order; `spans` are positions (after, upto] by room.

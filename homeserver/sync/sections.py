@@ -153,7 +153,7 @@ class Sections:
         wanted = [
             one.one.room
             for one in settled
-            if one.one.whole or any(row.type in types for _, row in one.changes)
+            if one.one.whole or any(change.row.type in types for change in one.changes)
         ]
         return await self._summaries.of(wanted) if wanted else {}
 

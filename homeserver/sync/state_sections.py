@@ -59,7 +59,7 @@ class Settled:
         """What the client must be told before the timeline."""
         rows = dict(self.base) if self.base is not None else {}
         final: dict[tuple[int, int], StateRow] = {}
-        for position, row in self.changes:
+        for position, _, row in self.changes:
             key = (row.type, row.state_key)
             if position <= self.start:
                 rows[key] = row
@@ -146,7 +146,7 @@ class StateSections:
         if not one.known_at:
             return set()
         changes = await self._states.changes({one.room: (one.known_at, one.upto)})
-        return {row.state_key for _, row in changes[one.room] if row.type == member}
+        return {row.state_key for _, _, row in changes[one.room] if row.type == member}
 
     async def _members(
         self, settled: Settled, users: set[int], member: int
@@ -156,7 +156,7 @@ class StateSections:
             return {}
         room = settled.one.room
         state = await self._states.current(room)
-        late = {row.state_key for position, row in settled.changes if row.type == member}
+        late = {row.state_key for _, _, row in settled.changes if row.type == member}
         if late & users:
             state = await self._states.at_position(room, settled.start)
         keys = [(member, user) for user in users]
@@ -194,7 +194,7 @@ def _consistent(
     ]
     if not keys:
         return timeline, {}
-    final = {(row.type, row.state_key): row.event for _, row in changes}
+    final = {(row.type, row.state_key): row.event for _, _, row in changes}
     last = {key: (i, number) for i, key, number in keys}
     wrong = [i for key, (i, number) in last.items() if final.get(key) != number]
     first = max(wrong) + 1 if wrong else 0

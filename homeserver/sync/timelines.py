@@ -126,7 +126,11 @@ class Timelines:
             read = await self._storage.database.read(
                 "timelines", lambda txn: events.latest_txn(txn, missing, limit)
             )
-            found.update({room: read.get(room, ()) for room, _, _ in missing})
+            for room, after, upto in missing:
+                found[room] = places = read.get(room, [])
+                floor = after if len(places) < limit else places[-1].place.position - 1
+                last = self._feed.rooms.last(room)
+                self._feed.recent.learn(room, places, floor=floor, upto=upto, last=last)
         return found
 
 
