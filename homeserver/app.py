@@ -24,6 +24,8 @@ from homeserver.composition.users import Users, build_users, user_endpoints
 from homeserver.config.config import Config
 from homeserver.config.listeners import Listener as ConfiguredListener
 from homeserver.config.listeners import Resource
+from homeserver.health import Health
+from homeserver.housekeeping import Housekeeping
 from homeserver.rooms.turns import Turns
 from storage.engine.database import Database
 from storage.engine.opening import open_database
@@ -72,11 +74,18 @@ class Homeserver:
         )
         await propagation.resume()
         admission = Admission(authenticate=ground.access_tokens.authenticate, seen=users.last_seen.seen)
-        service = Service(dispatch=Dispatch(self.endpoints), admission=admission)
+        health = Health().endpoints()
+        services = {
+            True: Service(dispatch=Dispatch((*health, *self.endpoints)), admission=admission),
+            False: Service(dispatch=Dispatch(health), admission=admission),
+        }
         for listener in config.listeners.listeners:
-            if Resource.CLIENT in listener.resources:
-                site = Site(reactor=reactor, service=service, x_forwarded=listener.x_forwarded)
-                self._listeners.open(_listener(listener, config), site)
+            _say_what_is_missing(listener)
+            service = services[Resource.CLIENT in listener.resources]
+            site = Site(reactor=reactor, service=service, x_forwarded=listener.x_forwarded)
+            self._listeners.open(_listener(listener, config), site)
+        housekeeping = Housekeeping(transactions=ground.storage.client_transactions, clock=reactor)
+        ground.background.spawn("housekeeping", housekeeping.run())
         ground.background.spawn("last seen", users.last_seen.run())
         ground.background.spawn("expired sessions", users.authentication.run())
 
@@ -94,6 +103,12 @@ class Homeserver:
             users.passwords.stop()
         if self._database is not None:
             await self._database.close()
+
+
+def _say_what_is_missing(listener: ConfiguredListener) -> None:
+    """Tell of what a listener is to serve and cannot yet."""
+    if Resource.METRICS in listener.resources:
+        logger.warning("Metrics are not there yet: the listener at %s does not serve them", listener.port)
 
 
 def _listener(listener: ConfiguredListener, config: Config) -> Listener:

@@ -26,7 +26,10 @@ _OF_EVENTS = Batch(
     columns={"event": INTEGER, "device": INTEGER},
 )
 _OF_DEVICE = "SELECT event, txn_id FROM client_transactions WHERE device = ? LIMIT ?"
-_EXPIRE = "DELETE FROM client_transactions WHERE created_ts < ?"
+_EXPIRE = (
+    "DELETE FROM client_transactions WHERE (device, txn_id, path) IN"
+    " (SELECT device, txn_id, path FROM client_transactions WHERE created_ts < ? LIMIT ?)"
+)
 
 
 @attrs.frozen
@@ -76,8 +79,8 @@ class ClientTransactions:
         rows = await self._database.read("transaction ids", lambda txn: txn.rows(_OF_DEVICE, (device, limit)))
         return None if len(rows) >= limit else {event: txn_id.decode() for event, txn_id in rows}
 
-    async def expire(self, before_ts: int) -> int:
-        """Forget requests from before `before_ts` (milliseconds); returns how many."""
+    async def expire(self, before_ts: int, *, limit: int) -> int:
+        """Forget at most `limit` requests from before `before_ts` (milliseconds); returns how many."""
         return await self._database.write(
-            "expire transaction ids", lambda txn: txn.execute(_EXPIRE, (before_ts,))
+            "expire transaction ids", lambda txn: txn.execute(_EXPIRE, (before_ts, limit))
         )
