@@ -62,8 +62,11 @@ class AccountDataStore:
 
     async def get(self, account: int, room: int, type_: str) -> AccountData | None:
         """The user's data of this type in the room (or `GLOBAL`), or None."""
-        parameters = (account, room, type_.encode())
-        row = await self._database.read("account data", lambda txn: txn.row(_GET, parameters))
+        return await self._database.read("account data", lambda txn: self.get_txn(txn, account, room, type_))
+
+    def get_txn(self, txn: Transaction, account: int, room: int, type_: str) -> AccountData | None:
+        """As `get`, inside a transaction of the caller's."""
+        row = txn.row(_GET, (account, room, type_.encode()))
         return None if row is None else _account_data(row)
 
     async def since(self, account: int, position: int) -> list[AccountData]:

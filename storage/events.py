@@ -209,8 +209,11 @@ class Events:
 
     async def numbers(self, event_ids: Iterable[str]) -> dict[str, int]:
         """The numbers of those of `event_ids` that are stored."""
-        rows = [(pack_event_id(event_id),) for event_id in set(event_ids)]
-        found = await self._database.read("find events", lambda txn: txn.batch(_NUMBERS_BY_ID, rows))
+        return await self._database.read("find events", lambda txn: self.numbers_txn(txn, event_ids))
+
+    def numbers_txn(self, txn: Transaction, event_ids: Iterable[str]) -> dict[str, int]:
+        """As `numbers`, inside a transaction of the caller's."""
+        found = txn.batch(_NUMBERS_BY_ID, [(pack_event_id(event_id),) for event_id in set(event_ids)])
         return {unpack_event_id(packed): number for packed, number in found}
 
     async def backwards(self, room: int, *, before: Place, after: Place, limit: int) -> list[Placed]:

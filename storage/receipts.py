@@ -88,8 +88,11 @@ class Receipts:
 
     async def of_reader(self, room: int, reader: int) -> list[Receipt]:
         """All receipts of one user in one room."""
-        rows = await self._database.read("own receipts", lambda txn: txn.rows(_OF_READER, (room, reader)))
-        return [_receipt(row) for row in rows]
+        return await self._database.read("own receipts", lambda txn: self.of_reader_txn(txn, room, reader))
+
+    def of_reader_txn(self, txn: Transaction, room: int, reader: int) -> list[Receipt]:
+        """As `of_reader`, inside a transaction of the caller's."""
+        return [_receipt(row) for row in txn.rows(_OF_READER, (room, reader))]
 
     def last_positions_txn(self, txn: Transaction) -> dict[int, int]:
         """For every room that has receipts, the position of the latest."""

@@ -6,7 +6,7 @@ spec: client-server-api, "Receipts" and "Fully read markers".
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 
 import attrs
@@ -14,9 +14,10 @@ import msgspec
 
 from federation.errors import InvalidParam
 from federation.http.endpoint import Requester
-from homeserver.rooms.reading import ReadableRoom, RoomReading
+from homeserver.rooms.reading import ReadableRoom, RoomReading, visible_event
 from homeserver.rooms.turns import Turns
 from storage.account_data import AccountData
+from storage.engine.database import Transaction
 from storage.event import StoredEvent
 from storage.persist import Unit
 from storage.receipts import Receipt
@@ -77,57 +78,69 @@ class ReadMarkers:
         """
         await self._reading.access_joined(requester, room_id)
         room = await self._reading.access_room(requester, room_id)
-        events = {marker.event_id: await self._reading.event(room, marker.event_id) for marker in markers}
-        for marker in markers:
-            check_thread(marker, events[marker.event_id])
         async with self._turns.of(requester.user, room.room):
-            records = await self._records(requester, room, markers, events)
+            records = await self._records(requester, room, markers)
             if records:
-                positions = max((getattr(record, "index", 0) for record in records), default=0)
+                positions = max(getattr(record, "index", 0) for record in records)
                 await self._queue.submit(Unit(records=records, positions=positions))
 
     async def _records(
-        self,
-        requester: Requester,
-        room: ReadableRoom,
-        markers: Sequence[Marker],
-        events: Mapping[str, StoredEvent],
+        self, requester: Requester, room: ReadableRoom, markers: Sequence[Marker]
     ) -> list[Any]:
-        known = await self._known(requester.user, room.room)
-        places = await self._storage.events.by_id(known.values())
-        records: list[Any] = []
-        index = 0
+        """What the markers write. Raises as `set` does."""
+        known, numbers = await self._look_up(requester.user, room.room, markers)
+        events = await self._storage.events.get(numbers.values())
+        by_id = {event_id: events[number] for event_id, number in numbers.items() if number in events}
+        moving = []
         for marker in markers:
-            stored = events[marker.event_id]
-            before = places.get(known.get((marker.kind, marker.thread), ""))
-            if before is not None and _place(before) >= _place(stored):
-                continue
-            index += 1
-            if marker.kind == FULLY_READ:
-                content = msgspec.json.encode({"event_id": marker.event_id})
-                records.append(AccountData(requester.user, room.room, FULLY_READ, content, index=index))
-                continue
-            receipt = Receipt(
-                room=room.room,
-                reader=requester.user,
-                private=marker.kind == PRIVATE_READ,
-                thread=marker.thread,
-                event_id=marker.event_id,
-                received_ts=milliseconds(self._clock),
-                index=index,
-            )
-            records.append(receipt)
-            records.extend(await self._on_receipt(requester.user, room.room, receipt, stored))
+            stored = visible_event(room, by_id.get(marker.event_id))
+            check_thread(marker, stored)
+            before = by_id.get(known.get((marker.kind, marker.thread), ""))
+            if before is None or _place(before) < _place(stored):
+                moving.append((marker, stored))
+        records: list[Any] = []
+        for index, (marker, stored) in enumerate(moving, 1):
+            records.extend(await self._of(requester.user, room.room, marker, stored, index))
         return records
 
-    async def _known(self, account: int, room: int) -> dict[tuple[str, str | None], str]:
-        """The event ids of the user's markers in the room, by kind and thread."""
-        receipts = await self._storage.receipts.of_reader(room, account)
-        known = {(PRIVATE_READ if r.private else READ, r.thread): r.event_id for r in receipts}
-        marker = await self._storage.account_data.get(account, room, FULLY_READ)
-        if marker is not None:
-            known[FULLY_READ, None] = msgspec.json.decode(marker.content)["event_id"]
-        return known
+    async def _of(
+        self, account: int, room: int, marker: Marker, stored: StoredEvent, index: int
+    ) -> Sequence[Any]:
+        """The records of one marker."""
+        if marker.kind == FULLY_READ:
+            content = msgspec.json.encode({"event_id": marker.event_id})
+            return (AccountData(account, room, FULLY_READ, content, index=index),)
+        receipt = Receipt(
+            room=room,
+            reader=account,
+            private=marker.kind == PRIVATE_READ,
+            thread=marker.thread,
+            event_id=marker.event_id,
+            received_ts=milliseconds(self._clock),
+            index=index,
+        )
+        return (receipt, *await self._on_receipt(account, room, receipt, stored))
+
+    async def _look_up(
+        self, account: int, room: int, markers: Sequence[Marker]
+    ) -> tuple[dict[tuple[str, str | None], str], dict[str, int]]:
+        """The events of the user's markers by kind and thread, and the numbers of these and the new ones."""
+        storage = self._storage
+        asked = {(marker.kind, marker.thread) for marker in markers}
+
+        def read(txn: Transaction) -> tuple[dict[tuple[str, str | None], str], dict[str, int]]:
+            known: dict[tuple[str, str | None], str] = {
+                (PRIVATE_READ if receipt.private else READ, receipt.thread): receipt.event_id
+                for receipt in storage.receipts.of_reader_txn(txn, room, account)
+            }
+            marker = storage.account_data.get_txn(txn, account, room, FULLY_READ)
+            if marker is not None:
+                known[FULLY_READ, None] = msgspec.json.decode(marker.content)["event_id"]
+            known = {key: event_id for key, event_id in known.items() if key in asked}
+            event_ids = [*(marker.event_id for marker in markers), *known.values()]
+            return known, storage.events.numbers_txn(txn, event_ids)
+
+        return await storage.database.read("read markers", read)
 
 
 def check_thread(marker: Marker, stored: StoredEvent) -> None:

@@ -91,10 +91,7 @@ class RoomReading:
 
     async def event(self, room: ReadableRoom, event_id: str) -> StoredEvent:
         """An event of the room. Raises `NotFound` where there is none that the user may see."""
-        stored = (await self._storage.events.by_id([event_id])).get(event_id)
-        if stored is None or stored.event.room_id != room.room_id or not room.view.sees(stored):
-            raise NotFound("There is no such event in the room, or you may not see it")
-        return stored
+        return visible_event(room, (await self._storage.events.by_id([event_id])).get(event_id))
 
     async def _room(self, room_id: str) -> int | None:
         """The number of a room that is stored."""
@@ -102,6 +99,13 @@ class RoomReading:
         if room is None:
             room = (await self._storage.strings.find([room_id])).get(room_id)
         return room if room is not None and self._feed.rooms.last(room) else None
+
+
+def visible_event(room: ReadableRoom, stored: StoredEvent | None) -> StoredEvent:
+    """The event that was looked for. Raises `NotFound` unless it is one of the room that the user may see."""
+    if stored is None or stored.event.room_id != room.room_id or not room.view.sees(stored):
+        raise NotFound("There is no such event in the room, or you may not see it")
+    return stored
 
 
 def _was_open_since(view: RoomView, revision: int) -> bool:
