@@ -20,6 +20,10 @@ from tests.support.process import Answer, ProcessClient, ServerProcess
 
 _PAUSE_SECONDS = 0.02
 _ALL = json.dumps({"room": {"timeline": {"limit": 100}}})
+_MADE_WITH = (
+    *("create", "member", "power_levels", "join_rules", "history_visibility", "guest_access"),
+    *("name", "topic"),
+)
 _BROKEN = (OSError, http.client.HTTPException)
 
 
@@ -82,6 +86,32 @@ class Writer:
 
 
 @attrs.define
+class Maker:
+    """Makes room after room. A request that was not answered may have made one too."""
+
+    asking: Persistence
+    acknowledged: list[str] = attrs.field(factory=list)
+
+    def run(self) -> None:
+        """Go on until told to stop."""
+        while not self.asking.stop.is_set():
+            body = {"preset": "public_chat", "name": "A name", "topic": "A topic"}
+            answer = self.asking.ask("POST", "/_matrix/client/v3/createRoom", body)
+            if answer is not None:
+                self.acknowledged.append(answer.json["room_id"])
+
+    def check(self) -> None:
+        """What was promised is there, and every room that is there has all that it was made with."""
+        client = self.asking.client
+        made = client.json("GET", "/_matrix/client/v3/joined_rooms")["joined_rooms"]
+        assert set(self.acknowledged) <= set(made)
+        whole = sorted(f"m.room.{name}" for name in _MADE_WITH)
+        for room_id in made:
+            state = client.json("GET", f"/_matrix/client/v3/rooms/{room_id}/state")
+            assert sorted(event["type"] for event in state) == whole
+
+
+@attrs.define
 class Follower:
     """Syncs and keeps every event that it is told of, by room and in order, and what it had at each token."""
 
@@ -130,7 +160,9 @@ class Follower:
 
 
 class Load:
-    """`writers` users who write into `rooms` rooms, and one who follows them, each in a thread.
+    """`writers` users who write into `rooms` rooms, one who follows them, and one who makes more rooms.
+
+    Each has a thread.
 
     `room_ids` are the rooms.
     """
@@ -147,8 +179,10 @@ class Load:
             room_id = self.room_ids[i % rooms]
             client.join(room_id)
             self.writers.append(Writer(Persistence(client, self._stop), room_id, f"w{i}"))
+        self.maker = Maker(Persistence(server.register("maker"), self._stop))
         self._threads = [
-            threading.Thread(target=one.run, daemon=True) for one in (*self.writers, self.follower)
+            threading.Thread(target=one.run, daemon=True)
+            for one in (*self.writers, self.follower, self.maker)
         ]
         for thread in self._threads:
             thread.start()
@@ -196,12 +230,13 @@ class Load:
 
     def check(self) -> None:
         """All that was promised: events are there once and in order, retries are known, tokens are valid."""
-        askings = [*(writer.asking for writer in self.writers), self.follower.asking]
+        askings = [one.asking for one in (*self.writers, self.follower, self.maker)]
         assert [asking.trouble for asking in askings] == [[]] * len(askings)
         for room_id in self.room_ids:
             events = list(self.owner.messages(room_id))
             self._check_each_is_there_once(room_id, events)
             assert self.follower.seen[room_id] == [event["event_id"] for event in events]
+        self.maker.check()
         self._check_retries()
         self._check_tokens()
 
