@@ -56,14 +56,20 @@ _IDS_BY_NUMBER = Batch(
     "SELECT e.event, e.event_id FROM v JOIN events e ON e.event = v.event",
     columns={"event": INTEGER},
 )
-_BACKWARDS = (
-    "SELECT event, topo, position FROM events WHERE room = ? AND (topo, position) < (?, ?)"
+_BACKWARDS_FROM = (
+    " FROM events WHERE room = ? AND (topo, position) < (?, ?)"
     " AND (topo, position) > (?, ?) AND status = 0 ORDER BY topo DESC, position DESC LIMIT ?"
 )
-_FORWARDS = (
-    "SELECT event, topo, position FROM events WHERE room = ? AND (topo, position) > (?, ?)"
+_FORWARDS_FROM = (
+    " FROM events WHERE room = ? AND (topo, position) > (?, ?)"
     " AND (topo, position) < (?, ?) AND status = 0 ORDER BY topo, position LIMIT ?"
 )
+_SELECT_PLACE = "SELECT event, topo, position"
+_BACKWARDS = _SELECT_PLACE + _BACKWARDS_FROM
+_FORWARDS = _SELECT_PLACE + _FORWARDS_FROM
+_SELECT_STATES = "SELECT event, topo, position, before_branch, before_revision, after_revision"
+_STATES_BACKWARDS = _SELECT_STATES + _BACKWARDS_FROM
+_STATES_FORWARDS = _SELECT_STATES + _FORWARDS_FROM
 _BETWEEN = (
     "SELECT event, topo, position FROM events WHERE room = ? AND position > ? AND position <= ?"
     " AND status = 0 ORDER BY position DESC LIMIT ?"
@@ -102,6 +108,15 @@ class Placed(NamedTuple):
 
     number: int
     place: Place
+
+
+class PlacedState(NamedTuple):
+    """An event's number and place, the state before it if that is known, and whether it changes the state."""
+
+    number: int
+    place: Place
+    before: StateAt | None
+    changes_state: bool
 
 
 @attrs.frozen
@@ -227,6 +242,23 @@ class Events:
         parameters = (room, *after, *before, limit)
         rows = await self._database.read("page forward", lambda txn: txn.rows(_FORWARDS, parameters))
         return _placed(rows)
+
+    async def states_between(
+        self, room: int, *, after: Place, before: Place, backwards: bool, limit: int
+    ) -> list[PlacedState]:
+        """As `backwards` or `forwards`, with what tells who may see the events before any is read."""
+        near, far = (before, after) if backwards else (after, before)
+        sql = _STATES_BACKWARDS if backwards else _STATES_FORWARDS
+        rows = await self._database.read("page", lambda txn: txn.rows(sql, (room, *near, *far, limit)))
+        return [
+            PlacedState(
+                number,
+                Place(topo, position),
+                None if branch is None else StateAt(branch, revision),
+                after_revision is not None,
+            )
+            for number, topo, position, branch, revision, after_revision in rows
+        ]
 
     async def between(self, room: int, *, after: int, upto: int, limit: int) -> list[Placed]:
         """The latest `limit` events of the room with `after` < position <= `upto`, the latest first."""

@@ -6,22 +6,26 @@ spec: client-server-api, "Pagination".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
 from homeserver.feed.feed import Feed
+from homeserver.rooms.history import RoomView
 from homeserver.rooms.reading import ReadableRoom
 from homeserver.rooms.tokens import SyncToken, parse_paging_token, place_token
 from homeserver.rooms.visibility import MEMBER
 from homeserver.sync.filter.event_predicate import EventPredicate
-from storage.event import StoredEvent
-from storage.events import BEGINNING, END, Place, Placed
+from storage.event import StateAt, StoredEvent
+from storage.events import BEGINNING, END, Place, PlacedState
 from storage.stores import Storage
 
-_MOST_SCANNED = 2_000
-"""So many events are looked at for one page, whatever is hidden or filtered out."""
+_MOST_LOADED = 2_000
+"""So many events are looked at for one page, whatever is filtered out."""
+_MOST_PASSED = 20_000
+"""So many are passed over for one page that are hidden."""
 _AT_ONCE = 500
+_MOST_AT_ONCE = 5_000
 _LATEST = 50
 """Among so many events is the last of a room in its order, as of a position of the stream."""
 
@@ -33,6 +37,22 @@ class Span:
     after: Place
     upto: Place
     backwards: bool
+
+    def near(self, row: PlacedState) -> Place:
+        """The place on the near side of an event, seen in the direction."""
+        return _earlier(row) if not self.backwards else row.place
+
+    def beyond(self, row: PlacedState) -> Place:
+        """The place on the far side of an event."""
+        return _earlier(row) if self.backwards else row.place
+
+    def from_(self, place: Place) -> Span:
+        """What is left of the span from a place on."""
+        return attrs.evolve(self, upto=place) if self.backwards else attrs.evolve(self, after=place)
+
+
+def _earlier(row: PlacedState) -> Place:
+    return Place(row.place.topo, row.place.position - 1)
 
 
 @attrs.frozen
@@ -71,11 +91,11 @@ class Paging:
         if limit == 0 or predicate.is_nothing:
             start = from_ or place_token(span.upto if backwards else span.after)
             return Page(start, (), start if limit == 0 else None)
-        scanned, chosen, exhausted = await self._scan(room, span, limit, predicate)
-        start = from_ or place_token(_before(scanned[0], backwards=backwards) if scanned else span.after)
-        if exhausted or not scanned:
-            return Page(start, chosen, None)
-        return Page(start, chosen, place_token(_after(scanned[-1], backwards=backwards)))
+        found = await self._scan(room, span, limit, predicate)
+        start = from_ or place_token(span.after if found.first is None else span.near(found.first))
+        if found.is_all or found.last is None:
+            return Page(start, found.chosen, None)
+        return Page(start, found.chosen, place_token(span.beyond(found.last)))
 
     async def members_of_senders(
         self, room: ReadableRoom, events: Sequence[StoredEvent]
@@ -99,38 +119,29 @@ class Paging:
         found = await self._storage.events.get(row.event for row in rows.values() if row.event is not None)
         return list(found.values())
 
-    async def _scan(
-        self, room: ReadableRoom, span: Span, limit: int, predicate: EventPredicate
-    ) -> tuple[list[Placed], list[StoredEvent], bool]:
-        """The places passed, the events chosen among them, and whether nothing comes after."""
-        scanned: list[Placed] = []
-        chosen: list[StoredEvent] = []
+    async def _scan(self, room: ReadableRoom, span: Span, limit: int, predicate: EventPredicate) -> _Found:
+        """Choose events from the near end of the span on, until there are enough or it takes too long."""
+        found = _Found()
+        shows = _Shows(room.view)
         # One more than is shown tells whether there is anything after it.
         wanted = limit + 1 if predicate.is_everything else min(2 * limit + 10, _AT_ONCE)
         while True:
-            places = await self._places(room.room, span, wanted)
-            stored = await self._storage.events.get(place.number for place in places[: wanted - 1])
-            for i, place in enumerate(places):
-                if len(chosen) == limit or i == wanted - 1:
-                    break
-                scanned.append(place)
-                event = stored[place.number]
-                if _wants(predicate, event) and room.view.sees(event):
-                    chosen.append(event)
-            else:
-                return scanned, chosen, True
-            if len(chosen) == limit or len(scanned) >= _MOST_SCANNED:
-                return scanned, chosen, False
-            rest = _after(scanned[-1], backwards=span.backwards)
-            span = attrs.evolve(span, upto=rest) if span.backwards else attrs.evolve(span, after=rest)
-            wanted = _AT_ONCE
+            rows = await self._rows(room.room, span, wanted)
+            most = limit - len(found.chosen) if predicate.is_everything else _AT_ONCE
+            considered, candidates = _candidates(rows[: wanted - 1], shows, most)
+            stored = await self._storage.events.get(row.number for row in candidates)
+            passed = found.take(considered, stored, shows, predicate, limit)
+            found.is_all = passed == len(rows) < wanted
+            if found.is_all or found.is_enough(limit) or found.last is None:
+                return found
+            span = span.from_(span.beyond(found.last))
+            wanted = _AT_ONCE if candidates else _MOST_AT_ONCE
 
-    async def _places(self, room: int, span: Span, limit: int) -> list[Placed]:
+    async def _rows(self, room: int, span: Span, limit: int) -> list[PlacedState]:
         before = Place(span.upto.topo, span.upto.position + 1)
-        events = self._storage.events
-        if span.backwards:
-            return await events.backwards(room, before=before, after=span.after, limit=limit)
-        return await events.forwards(room, after=span.after, before=before, limit=limit)
+        return await self._storage.events.states_between(
+            room, after=span.after, before=before, backwards=span.backwards, limit=limit
+        )
 
     async def _span(
         self, room: ReadableRoom, first: Place | None, last: Place | None, *, backwards: bool
@@ -156,18 +167,80 @@ class Paging:
         return max((placed.place for placed in latest), default=BEGINNING)
 
 
+class _Shows:
+    """Whether a user may see what was sent in a state; each is looked at once."""
+
+    def __init__(self, view: RoomView) -> None:
+        self._view = view
+        self._known: dict[StateAt, bool] = {}
+
+    def state(self, row: PlacedState) -> bool:
+        """Whether what was sent in the state before the event may be seen."""
+        if row.before is None:
+            return False
+        shows = self._known.get(row.before)
+        if shows is None:
+            shows = self._known[row.before] = self._view.sees_state(row.before)
+        return shows
+
+    def event(self, row: PlacedState, stored: StoredEvent) -> bool:
+        """Whether the event may be seen: for one that changes the state, that after it may count as well."""
+        return self._view.sees(stored) if row.changes_state else self.state(row)
+
+
+def _candidates(
+    rows: Sequence[PlacedState], shows: _Shows, most: int
+) -> tuple[Sequence[PlacedState], list[PlacedState]]:
+    """Those that may be visible, at most `most`, and the rows that were looked at for them."""
+    candidates: list[PlacedState] = []
+    for i, row in enumerate(rows):
+        if len(candidates) == most:
+            return rows[:i], candidates
+        if row.changes_state or shows.state(row):
+            candidates.append(row)
+    return rows, candidates
+
+
+@attrs.define(eq=False)
+class _Found:
+    """What a page has so far: the events, and the places passed. `is_all`: nothing comes after them."""
+
+    chosen: list[StoredEvent] = attrs.field(factory=list)
+    first: PlacedState | None = None
+    last: PlacedState | None = None
+    is_all: bool = False
+    passed: int = 0
+    loaded: int = 0
+
+    def take(
+        self,
+        rows: Sequence[PlacedState],
+        stored: Mapping[int, StoredEvent],
+        shows: _Shows,
+        predicate: EventPredicate,
+        limit: int,
+    ) -> int:
+        """Choose from the rows until there are `limit` events; returns how many rows were passed."""
+        self.loaded += len(stored)
+        if rows and self.first is None:
+            self.first = rows[0]
+        for i, row in enumerate(rows):
+            if len(self.chosen) == limit:
+                self.passed += i
+                return i
+            self.last = row
+            event = stored.get(row.number)
+            if event is not None and _wants(predicate, event) and shows.event(row, event):
+                self.chosen.append(event)
+        self.passed += len(rows)
+        return len(rows)
+
+    def is_enough(self, limit: int) -> bool:
+        """Whether the page is full, or enough was looked at for one page."""
+        return len(self.chosen) == limit or self.loaded >= _MOST_LOADED or self.passed >= _MOST_PASSED
+
+
 def _wants(predicate: EventPredicate, stored: StoredEvent) -> bool:
     # TODO: `related_by_senders` and `related_by_rel_types`, once relations are indexed.
     event = stored.event
     return predicate.wants(event.type, event.sender, event.room_id, event.content)
-
-
-def _after(placed: Placed, *, backwards: bool) -> Place:
-    """The place on the far side of an event, seen in the direction of the page."""
-    topo, position = placed.place
-    return Place(topo, position - 1) if backwards else placed.place
-
-
-def _before(placed: Placed, *, backwards: bool) -> Place:
-    """The place on the near side of an event."""
-    return _after(placed, backwards=not backwards)

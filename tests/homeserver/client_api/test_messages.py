@@ -10,8 +10,10 @@ from urllib.parse import quote
 
 import pytest
 
+from federation.graph.drafts import Draft
 from storage.engine.database import Database
 from tests.support.app_server import AppServer, Reader, app_server
+from tests.support.reactor import in_reactor
 from tests.support.room_server import ok, refused
 
 ALICE, BOB, CAROL = (f"@{name}:a.example" for name in ("alice", "bob", "carol"))
@@ -164,6 +166,26 @@ def test_a_filtered_page_is_looked_for_far_back(server: AppServer) -> None:
     rest = server.alice.page(room_id, f"{query}&from={page['end']}")
     assert rest["chunk"] == []
     assert "end" not in rest
+
+
+def test_a_long_time_that_is_hidden_is_passed_over_at_once(server: AppServer) -> None:
+    room_id = server.alice.create_room(preset="public_chat")
+    ok(server.alice.set_state(room_id, "m.room.history_visibility", {"history_visibility": "joined"}))
+    drafts = [Draft(ALICE, "m.room.message", {"msgtype": "m.text", "body": str(i)}) for i in range(3_000)]
+
+    async def append() -> None:
+        await (await server.ground.graphs.get(room_id)).append(lambda _state: drafts)
+
+    in_reactor(append())
+    ok(server.bob.membership("join", room_id))
+    [seen] = server.alice.say(room_id, "seen")
+    back = pages(server.bob, room_id, "dir=b&limit=4")
+    assert all(page["chunk"] for page in back)
+    assert ids(*back)[0] == seen
+    assert back[-1]["chunk"][-1]["type"] == "m.room.create"
+    forth = pages(server.bob, room_id, "dir=f&limit=4")
+    assert ids(*forth) == ids(*back)[::-1]
+    assert server.bob.bodies(room_id) == ["seen"]
 
 
 def test_members_of_the_senders(server: AppServer) -> None:
