@@ -7,9 +7,9 @@ from collections.abc import Set
 
 from federation.errors import Forbidden, GuestAccessForbidden, MissingParam, NotFound
 from federation.http.endpoint import Answer, Auth, Call, Endpoint, Json, JsonObject, NoQuery
-from homeserver.profile_fields import DISPLAYNAME
-from homeserver.profile_visibility import ProfileVisibility
-from homeserver.profiles import Profiles
+from homeserver.profiles.fields import DISPLAYNAME
+from homeserver.profiles.profiles import Profiles
+from homeserver.profiles.visibility import ProfileVisibility
 from homeserver.rooms.checks import check_active
 
 

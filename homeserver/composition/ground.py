@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -48,11 +47,6 @@ class Ground:
     graphs: RoomGraphs
     limits: Limits
     unread: UnreadCounts
-
-    async def profile_of(self, user_id: str) -> Mapping[str, Any]:
-        """The profile of a local user; empty where there is none."""
-        number = (await self.storage.strings.find([user_id])).get(user_id)
-        return {} if number is None else await self.storage.profiles.get(number)
 
 
 def build_ground(config: Config, reactor: Any, database: Database) -> Ground:

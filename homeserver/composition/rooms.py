@@ -10,6 +10,7 @@ from homeserver.client_api.room_creation import RoomCreationApi
 from homeserver.client_api.room_membership import RoomMembershipApi
 from homeserver.client_api.sending_events import SendingEventsApi
 from homeserver.composition.ground import Ground
+from homeserver.profiles.stored import StoredProfiles
 from homeserver.rooms.aliases import RoomAliases
 from homeserver.rooms.creation import RoomCreation
 from homeserver.rooms.invite_permission import InvitePermission
@@ -27,6 +28,7 @@ def writing_endpoints(ground: Ground) -> tuple[Endpoint, ...]:
     queue, strings, limits, turns = ground.write_queue, storage.strings, ground.limits, Turns()
     rooms = WritableRooms(ground.graphs, storage.events)
     user_rooms = ground.feed.user_rooms
+    profile_of = StoredProfiles(storage.profiles, strings).of
     permission = InvitePermission(storage.account_data, strings)
     aliases = RoomAliases(
         server_name=name, rooms=rooms, aliases=storage.aliases, strings=strings, queue=queue
@@ -36,7 +38,7 @@ def writing_endpoints(ground: Ground) -> tuple[Endpoint, ...]:
         rooms=rooms,
         user_rooms=user_rooms,
         strings=strings,
-        profile_of=ground.profile_of,
+        profile_of=profile_of,
         limits=limits,
         turns=turns,
     )
@@ -47,7 +49,7 @@ def writing_endpoints(ground: Ground) -> tuple[Endpoint, ...]:
         user_rooms=user_rooms,
         strings=strings,
         queue=queue,
-        profile_of=ground.profile_of,
+        profile_of=profile_of,
         invite_permission=permission,
         limits=limits,
         turns=turns,
@@ -57,7 +59,7 @@ def writing_endpoints(ground: Ground) -> tuple[Endpoint, ...]:
         graphs=ground.graphs,
         aliases=storage.aliases,
         room_aliases=aliases,
-        profile_of=ground.profile_of,
+        profile_of=profile_of,
         invite_permission=permission,
         limits=limits,
         default_version=config.rooms.default_room_version,

@@ -15,10 +15,10 @@ from homeserver.client_api.tags import TagsApi
 from homeserver.client_api.typing_notifications import TypingApi
 from homeserver.composition.ground import Ground
 from homeserver.composition.reading import push_rules_of, user_rules_of
-from homeserver.profile_fields import AVATAR_URL, DISPLAYNAME
-from homeserver.profile_propagation import ProfilePropagation
-from homeserver.profile_visibility import ProfileVisibility
-from homeserver.profiles import Profiles
+from homeserver.profiles.fields import AVATAR_URL, DISPLAYNAME
+from homeserver.profiles.profiles import Profiles
+from homeserver.profiles.propagation import ProfilePropagation
+from homeserver.profiles.visibility import ProfileVisibility
 from homeserver.push.receipts import PointsOfReceipts
 from homeserver.rooms.read_markers import ReadMarkers
 from homeserver.rooms.reading import RoomReading

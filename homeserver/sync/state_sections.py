@@ -66,7 +66,7 @@ class Settled:
             final[key] = row
         for key, row in final.items():
             # The timeline says nothing of it: its value at the end is told in advance.
-            if self.shown.get(key) != row.event:
+            if row.event is None or self.shown.get(key) != row.event:
                 rows[key] = row
         return {key: row for key, row in rows.items() if row.event is not None}
 
@@ -89,7 +89,7 @@ class StateSections:
         settled = {}
         for one in wanted:
             base, changed = bases[one.room] if one.whole else (None, changes[one.room])
-            timeline, shown = _consistent(one.timeline, changed, names)
+            timeline, shown = consistent(one.timeline, changed, names)
             start = _start(attrs.evolve(one, timeline=timeline))
             if one.whole and timeline is not one.timeline:
                 base = (await self._states.starts({one.room: (start, one.upto)}))[one.room][0]
@@ -179,7 +179,7 @@ def _start(one: StateOf) -> int:
     return one.upto if start is None else start
 
 
-def _consistent(
+def consistent(
     timeline: Timeline, changes: Iterable[Change], names: Mapping[str, int]
 ) -> tuple[Timeline, dict[tuple[int, int], int]]:
     """The timeline, and the last event of each key in it.

@@ -24,6 +24,7 @@ from homeserver.client_api.room_creation import RoomCreationApi
 from homeserver.client_api.room_membership import RoomMembershipApi
 from homeserver.client_api.sending_events import SendingEventsApi
 from homeserver.feed.feed import Feed
+from homeserver.profiles.stored import StoredProfiles
 from homeserver.rooms.aliases import RoomAliases
 from homeserver.rooms.creation import RoomCreation
 from homeserver.rooms.invite_permission import InvitePermission
@@ -92,10 +93,7 @@ async def parts_over(
     )
     graphs = RoomGraphs(tools=tools, server_name=SERVER)
 
-    async def profile_of(user_id: str) -> Mapping[str, Any]:
-        account = (await storage.strings.find([user_id])).get(user_id)
-        return {} if account is None else await storage.profiles.get(account)
-
+    profile_of = StoredProfiles(storage.profiles, storage.strings).of
     rooms = WritableRooms(graphs, storage.events)
     turns = Turns()
     permission = InvitePermission(storage.account_data, storage.strings)

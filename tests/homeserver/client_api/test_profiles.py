@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from homeserver.profile_propagation import KIND
+from homeserver.profiles.propagation import KIND
 from storage.engine.database import Database
 from storage.jobs import Job
 from storage.profiles import ProfileField

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federation.errors import BadJson, InvalidParam, KeyTooLarge, ProfileTooLarge
-from homeserver.profile_fields import LARGEST_PROFILE, check_name, check_size, checked_value
+from homeserver.profiles.fields import LARGEST_PROFILE, check_name, check_size, checked_value
 
 
 @pytest.mark.parametrize("name", ["displayname", "avatar_url", "m.tz", "com.example.a-b_c", "a.1"])

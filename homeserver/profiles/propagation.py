@@ -21,7 +21,7 @@ from federation.graph.current_state import CurrentState
 from federation.graph.drafts import Draft
 from federation.rules.errors import RuleError
 from homeserver.feed.user_rooms import UserRooms
-from homeserver.profile_fields import IN_ROOMS
+from homeserver.profiles.fields import IN_ROOMS
 from homeserver.rooms.turns import Turns
 from homeserver.rooms.visibility import MEMBER
 from homeserver.rooms.writable_rooms import WritableRooms

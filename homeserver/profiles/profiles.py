@@ -13,8 +13,8 @@ import msgspec
 
 from federation.errors import NotFound
 from federation.rules.identifiers import parse_user_id
-from homeserver import profile_fields
-from homeserver.profile_propagation import ProfilePropagation
+from homeserver.profiles import fields
+from homeserver.profiles.propagation import ProfilePropagation
 from homeserver.rooms.turns import Turns
 from storage.persist import Unit
 from storage.profiles import ProfileField
@@ -43,11 +43,6 @@ class Profiles:
         self._propagation = propagation
         self._turns = turns
 
-    async def of(self, user_id: str) -> Mapping[str, Any]:
-        """The profile of a local user by id; empty where there is none."""
-        account = (await self._storage.strings.find([user_id])).get(user_id)
-        return {} if account is None else await self._storage.profiles.get(account)
-
     async def account(self, user_id: str) -> int:
         """The number of a local user. Raises `InvalidIdentifier` and `NotFound`."""
         account = None
@@ -66,14 +61,14 @@ class Profiles:
     async def put(self, user_id: str, name: str, value: Any) -> None:
         """Set a field of a local user.
 
-        Raises `NotFound`, `InvalidIdentifier`, and the errors of `homeserver.profile_fields`.
+        Raises `NotFound`, `InvalidIdentifier`, and the errors of `homeserver.profiles.fields`.
         """
-        profile_fields.check_name(name)
-        await self._change(user_id, name, profile_fields.checked_value(name, value))
+        fields.check_name(name)
+        await self._change(user_id, name, fields.checked_value(name, value))
 
     async def delete(self, user_id: str, name: str) -> None:
         """Delete a field of a local user, if it is there. Raises as `put` does."""
-        profile_fields.check_name(name)
+        fields.check_name(name)
         await self._change(user_id, name, None)
 
     async def _change(self, user_id: str, name: str, value: Any) -> None:
@@ -83,9 +78,9 @@ class Profiles:
             if _same(profile.get(name), value):
                 return
             if value is not None:
-                profile_fields.check_size({**profile, name: value})
+                fields.check_size({**profile, name: value})
             field = ProfileField(account, name, value)
-            if name not in profile_fields.IN_ROOMS:
+            if name not in fields.IN_ROOMS:
                 await self._queue.submit(Unit(records=(field,)))
                 return
             job = self._propagation.begin(account, user_id)
