@@ -25,7 +25,7 @@ _PACKAGES = ("homeserver", "federation", "storage")
 class Trellis:
     """`python -m homeserver run`, by the interpreter that runs the benchmark.
 
-    It runs from a copy, of the work tree as it is or of a commit, so that nobody's edits change what is measured
+    It runs from a copy, of the work tree as it is or of a commit: nobody's edits change what is measured
     between two restarts.
     """
 
