@@ -238,7 +238,8 @@ class _Driver:
         self._do(user, "POST", f"/rooms/{quote(room_id)}/unban", {"user_id": self._some_user()})
 
     def _knock(self, user: Client, room_id: str) -> None:
-        self._do(user, "POST", f"/knock/{quote(room_id)}")
+        path = f"/rooms/{quote(room_id)}/state/m.room.member/{quote(user.id)}"
+        self._do(user, "PUT", path, {"membership": "knock"})
 
     def _forget(self, user: Client, room_id: str) -> None:
         self._do(user, "POST", f"/rooms/{quote(room_id)}/forget")
