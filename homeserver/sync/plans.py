@@ -27,6 +27,7 @@ from storage.stores import Storage
 
 _PUSH_RULES = "m.push_rules"
 _LEFT = frozenset({"leave", "ban"})
+_LISTED = frozenset({"join", "invite", "knock"})
 
 
 @attrs.frozen
@@ -56,10 +57,12 @@ class Plan:
 class _Past:
     """How the user stood in a room between the beginning of the sync and now.
 
+    `was_listed`: the client had it in one of its lists at the beginning, as joined, invited or knocked on.
     `known`: joined at the beginning. `stayed`: and never anything else since. `was_in`: joined at some
     time after the beginning. `left_at`: the position of the last leave, None where there was none.
     """
 
+    was_listed: bool
     known: bool
     stayed: bool
     was_in: bool
@@ -218,7 +221,7 @@ class Plans:
             if m.membership not in _LEFT:
                 continue
             then = past[m.room]
-            if m.forgotten and not then.known:
+            if m.forgotten and not then.was_listed:
                 continue
             if reader.since is None and not reader.filter.include_leave:
                 continue
@@ -276,8 +279,10 @@ def _event(data: AccountData) -> dict[str, Any]:
 
 def _past(view: RoomView, first: int, last: int, left_at: int | None) -> _Past:
     """`first` and `last` are the revisions of the room where the sync begins and ends."""
-    known = view.memberships.at(first) == "join"
+    before = view.memberships.at(first)
+    known = before == "join"
     return _Past(
+        was_listed=before in _LISTED,
         known=known,
         stayed=known and view.memberships.between(first, last) == {"join"},
         was_in="join" in view.memberships.between(first + 1, last),

@@ -126,6 +126,14 @@ def test_left_and_forgotten_between_two_syncs(server: SyncServer, room_id: str) 
     assert sections(server.bob2.sync(answer["next_batch"]), room_id) == []
 
 
+def test_an_invite_refused_and_forgotten_between_two_syncs(server: SyncServer) -> None:
+    room_id = server.alice.create_room(invite=[server.bob.id])
+    since = token(server.bob2)
+    server.bob.leave(room_id)
+    ok(server.bob.post(f"/rooms/{quote(room_id)}/forget"))
+    assert sections(server.bob2.sync(since), room_id) == ["leave"]
+
+
 def test_forgetting_is_no_news(server: SyncServer, room_id: str) -> None:
     server.bob.leave(room_id)
     since = token(server.bob)
