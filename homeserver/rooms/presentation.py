@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 import msgspec
 from cachetools import LRUCache
+from twisted.internet.task import deferLater
 
 from federation.http.endpoint import Requester
 from federation.rules.redaction import redact_event
@@ -28,6 +29,7 @@ from storage.stores import Storage
 from storage.write_queue import Committed
 
 _RECENT_TRANSACTIONS = 50_000
+_PREPARED_AT_ONCE = 200
 _EARLIER_TRANSACTIONS = 200
 
 
@@ -192,7 +194,9 @@ class Presentation:
         fresh: dict[int, Prepared] = {}
         for room, of_room in events.items():
             version = versions[room]
-            for stored in of_room:
+            for i, stored in enumerate(of_room, 1):
+                if i % _PREPARED_AT_ONCE == 0:
+                    await deferLater(self._clock, 0)  # type: ignore[arg-type]
                 pruned = stored.event if stored.redacted_by is None else redact_event(stored.event, version)
                 form = Prepared(
                     event=client_event(pruned, version),

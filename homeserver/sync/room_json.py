@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -20,6 +20,7 @@ from storage.event import StoredEvent
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
+_EVENTS_IN_PIECE = 200
 _NO_EVENTS = b'{"events":[]}'
 
 
@@ -36,50 +37,54 @@ class Told:
     unread: RoomUnread | None = None
     summary: Summary | None = None
 
-    def joined(self, looked_up: LookedUp, reader: Reader) -> bytes:
-        """Its member of `rooms.join`."""
+    @property
+    def size(self) -> int:
+        """How many events it tells of."""
+        return len(self.timeline.events) + len(self.state)
+
+    def joined(self, looked_up: LookedUp, reader: Reader) -> Iterator[bytes]:
+        """Its member of `rooms.join`, in pieces that are quickly written."""
+        yield from self._common(looked_up, reader)
         summary = b"{}"
         if self.summary is not None:
             summary = _encode(self.summary.json(reader.requester.user_id))
         unread = self.unread or RoomUnread()
-        return b'%b,"ephemeral":%b,%b,"summary":%b}' % (
-            self._common(looked_up, reader),
+        yield b',"ephemeral":%b,%b,"summary":%b}' % (
             _encode({"events": self.ephemeral}) if self.ephemeral else _NO_EVENTS,
             _unread(unread, reader.filter.timeline.unread_thread_notifications),
             summary,
         )
 
-    def left(self, looked_up: LookedUp, reader: Reader) -> bytes:
-        """Its member of `rooms.leave`."""
-        return self._common(looked_up, reader) + b"}"
+    def left(self, looked_up: LookedUp, reader: Reader) -> Iterator[bytes]:
+        """Its member of `rooms.leave`, in pieces that are quickly written."""
+        yield from self._common(looked_up, reader)
+        yield b"}"
 
-    def _common(self, looked_up: LookedUp, reader: Reader) -> bytes:
+    def _common(self, looked_up: LookedUp, reader: Reader) -> Iterator[bytes]:
         timeline = self.timeline
-        return (
-            b'%b:{"timeline":{"events":[%b],"limited":%b,"prev_batch":"%b"},"state":{"events":[%b]},'
-            b'"account_data":%b'
-        ) % (
+        yield b'%b:{"timeline":{"limited":%b,"prev_batch":"%b","events":[' % (
             _encode(self.room_id),
-            b",".join(self._events(timeline.events, looked_up, reader)),
             b"true" if timeline.limited else b"false",
             timeline.prev_batch(reader.upto).encode(),
-            b",".join(self._events(self.state, looked_up, reader)),
-            _encode({"events": self.account_data}) if self.account_data else _NO_EVENTS,
         )
+        yield from self._events(timeline.events, looked_up, reader)
+        yield b']},"state":{"events":['
+        yield from self._events(self.state, looked_up, reader)
+        account_data = _encode({"events": self.account_data}) if self.account_data else _NO_EVENTS
+        yield b']},"account_data":' + account_data
 
-    def _events(self, events: Sequence[StoredEvent], looked_up: LookedUp, reader: Reader) -> Sequence[bytes]:
-        if not events:
-            return ()
-        rendered = looked_up.render(
-            events,
-            self.view,
-            with_room_id=False,
-            federation_format=reader.filter.event_format is EventFormat.FEDERATION,
-        )
+    def _events(self, events: Sequence[StoredEvent], looked_up: LookedUp, reader: Reader) -> Iterator[bytes]:
         fields = reader.filter.event_fields
-        if fields is None:
-            return rendered
-        return [_encode(fields.of(_decode(event))) for event in rendered]
+        for i in range(0, len(events), _EVENTS_IN_PIECE):
+            rendered = looked_up.render(
+                events[i : i + _EVENTS_IN_PIECE],
+                self.view,
+                with_room_id=False,
+                federation_format=reader.filter.event_format is EventFormat.FEDERATION,
+            )
+            if fields is not None:
+                rendered = [_encode(fields.of(_decode(event))) for event in rendered]
+            yield (b"," if i else b"") + b",".join(rendered)
 
 
 def _unread(unread: RoomUnread, by_thread: bool) -> bytes:

@@ -26,11 +26,14 @@ from homeserver.sync.sections import Sections
 from storage.memberships import Membership
 from storage.runtime.clock import Clock
 
-_ROOMS_AT_ONCE = 50
-"""So many rooms of an initial sync are looked up together."""
+_MOST_ROOMS_AT_ONCE = 50
+"""So many rooms of an initial sync are looked up together, if they are small."""
 
-_ROOMS_IN_PART = 4
-"""So many rooms are written before the reactor may look after others."""
+_EVENTS_AT_ONCE = 2_000
+"""How many events they should tell of together."""
+
+_PART = 32 * 1024
+"""Bytes of an answer that are written before the reactor may look after others."""
 
 _LONGEST_CATCH_UP = 5.0
 """Seconds to wait for a position that another process has given."""
@@ -138,7 +141,7 @@ class Sync:
         joined: Sequence[bytes] = ()
         if plan.joined:
             told, looked_up = await self._sections.joined(plan.joined, reader)
-            joined = [one.joined(looked_up, reader) for one in told]
+            joined = [b"".join(one.joined(looked_up, reader)) for one in told]
         others = await self._other_rooms(plan, reader)
         if not (joined or plan.account_data or any(others)):
             return None
@@ -155,11 +158,14 @@ class Sync:
         plan = await self._plans.plan(reader, touched)
         yield _head(token, plan)
         comma = b""
-        for i in range(0, len(plan.joined), _ROOMS_AT_ONCE):
-            told, looked_up = await self._sections.joined(plan.joined[i : i + _ROOMS_AT_ONCE], reader)
-            for part in _parts(told, looked_up, reader):
-                yield comma + part
-                comma = b","
+        begin, at_once = 0, _MOST_ROOMS_AT_ONCE // 5
+        while begin < len(plan.joined):
+            told, looked_up = await self._sections.joined(plan.joined[begin : begin + at_once], reader)
+            for part in _parts(told, looked_up, reader, comma):
+                yield part
+            comma = b"," if told else comma
+            begin += at_once
+            at_once = _rooms_at_once(told)
         yield _tail(await self._other_rooms(plan, reader))
 
     async def _other_rooms(self, plan: Plan, reader: Reader) -> tuple[Sequence[bytes], ...]:
@@ -167,7 +173,7 @@ class Sync:
         left: Sequence[bytes] = ()
         if plan.left:
             told, looked_up = await self._sections.left(plan.left, reader)
-            left = [one.left(looked_up, reader) for one in told]
+            left = [b"".join(one.left(looked_up, reader)) for one in told]
         return (
             await self._invites.write(plan.invited, "invite_state", reader) if plan.invited else (),
             left,
@@ -175,9 +181,29 @@ class Sync:
         )
 
 
-def _parts(told: Sequence[Told], looked_up: LookedUp, reader: Reader) -> Iterator[bytes]:
-    for i in range(0, len(told), _ROOMS_IN_PART):
-        yield b",".join([one.joined(looked_up, reader) for one in told[i : i + _ROOMS_IN_PART]])
+def _rooms_at_once(told: Sequence[Told]) -> int:
+    """How many rooms to look up next, by how large the last ones were."""
+    events = sum(one.size for one in told)
+    if not events:
+        return _MOST_ROOMS_AT_ONCE
+    return max(1, min(_MOST_ROOMS_AT_ONCE, len(told) * _EVENTS_AT_ONCE // events))
+
+
+def _parts(told: Sequence[Told], looked_up: LookedUp, reader: Reader, comma: bytes) -> Iterator[bytes]:
+    """Members of `rooms.join`, the first of them after `comma`."""
+    pieces: list[bytes] = []
+    size = 0
+    for one in told:
+        pieces.append(comma)
+        comma = b","
+        for piece in one.joined(looked_up, reader):
+            pieces.append(piece)
+            size += len(piece)
+            if size > _PART:
+                yield b"".join(pieces)
+                pieces.clear()
+                size = 0
+    yield b"".join(pieces)
 
 
 def _head(token: bytes, plan: Plan) -> bytes:
