@@ -64,7 +64,7 @@ class WriteQueue:
         on_commit: Sequence[Callable[[Sequence[Committed]], None]],
         batch_limit: int = 500,
         queue_limit: int = 20_000,
-        lookup_timeout: float = 10.0,
+        lookup_timeout: float = 3.0,
     ) -> None:
         self._database = database
         self._strings = strings

@@ -17,10 +17,11 @@ from tests.support.postgres_cluster import Cluster
 from tests.support.process import ProcessClient, ServerProcess
 
 WRITERS = 10
-QUICK_SECONDS = 3
-"""A refusal must not take longer than this, on a machine that others use too."""
-LOOKUP_SECONDS = 10
-"""How long a client may wait until it is told that nobody knows whether its message was written."""
+ANSWER_SECONDS = 6
+"""No answer may take longer than this, on a machine that others use too.
+
+It takes three seconds until the server gives up finding out whether something was written.
+"""
 
 LOGIN = {
     "type": "m.login.password",
@@ -82,7 +83,7 @@ def check_answers(client: ProcessClient, requests: list[tuple[str, str, Any]], s
     for method, path, body in requests:
         began = time.monotonic()
         answer = client.request(method, path, body)
-        assert time.monotonic() - began < QUICK_SECONDS
+        assert time.monotonic() - began < ANSWER_SECONDS
         assert answer.status == status, (method, path, answer)
         if status != 200:
             assert answer.json["errcode"] == "M_UNKNOWN"
@@ -113,7 +114,7 @@ def test_a_full_disk(server: ServerProcess, disk: Path, engine: str) -> None:
     load.until_acknowledged(50, seconds=10)
     load.end()
     load.check()
-    assert load.longest < QUICK_SECONDS
+    assert load.longest < ANSWER_SECONDS
 
 
 @pytest.mark.parametrize("engine", ["sqlite"])
@@ -151,7 +152,7 @@ def test_a_postgresql_that_goes_and_comes_back(server: ServerProcess, cluster: C
     load.until_acknowledged(50, seconds=15)
     load.end()
     load.check()
-    assert load.longest < LOOKUP_SECONDS + QUICK_SECONDS
+    assert load.longest < ANSWER_SECONDS
 
 
 @pytest.mark.parametrize("engine", ["postgresql"])
@@ -166,4 +167,4 @@ def test_sessions_that_postgresql_ends(server: ServerProcess, cluster: Cluster, 
     load.until_acknowledged(50, seconds=10)
     load.end()
     load.check()
-    assert load.longest < QUICK_SECONDS
+    assert load.longest < ANSWER_SECONDS
