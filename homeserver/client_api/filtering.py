@@ -6,7 +6,7 @@ from __future__ import annotations
 from federation.errors import NotFound
 from federation.http.endpoint import Answer, Call, Endpoint, Json, JsonObject, NoQuery, RawJson
 from homeserver.client_api.own_user import body_as_sent, own_user
-from homeserver.sync.filter.filter import Filter
+from homeserver.filtering.filter import Filter
 from storage.filters import Filters, StoredFilter
 from storage.persist import Unit
 from storage.write_queue import WriteQueue

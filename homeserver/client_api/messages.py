@@ -11,10 +11,10 @@ from cachetools import LRUCache
 
 from federation.errors import InvalidParam
 from federation.http.endpoint import Call, Endpoint, NoBody, RawJson
+from homeserver.filtering.event_predicate import EVERYTHING, EventPredicate
 from homeserver.rooms.paging import Paging
 from homeserver.rooms.presentation import Presentation
 from homeserver.rooms.reading import ReadableRoom, RoomReading
-from homeserver.sync.filter.event_predicate import EVERYTHING, EventPredicate
 from storage.event import StoredEvent
 from storage.runtime.caches import cache_of_entries
 

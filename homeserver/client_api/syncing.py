@@ -10,8 +10,8 @@ from cachetools import LRUCache
 
 from federation.errors import InvalidParam
 from federation.http.endpoint import Answer, Call, Endpoint, JsonStream, NoBody, RawJson
+from homeserver.filtering.filter import NO_FILTER, Filter
 from homeserver.rooms.tokens import SyncToken
-from homeserver.sync.filter.filter import NO_FILTER, Filter
 from homeserver.sync.sync import Sync, SyncRequest
 from storage.filters import Filters
 from storage.runtime.caches import cache_of_entries

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from homeserver.feed.feed import Feed
+from homeserver.filtering.event_predicate import EventPredicate
 from homeserver.rooms.history import RoomView
 from homeserver.rooms.reading import ReadableRoom
 from homeserver.rooms.tokens import SyncToken, parse_paging_token, place_token
 from homeserver.rooms.visibility import MEMBER
-from homeserver.sync.filter.event_predicate import EventPredicate
 from storage.event import StateAt, StoredEvent
 from storage.events import BEGINNING, END, Place, PlacedState
 from storage.stores import Storage

@@ -14,10 +14,10 @@ import msgspec
 
 from federation.http.endpoint import Requester
 from homeserver.feed.feed import Feed
+from homeserver.filtering.event_predicate import EventPredicate
 from homeserver.rooms.history import History, RoomView
 from homeserver.rooms.tokens import SyncToken
 from homeserver.sync.ephemeral import Ephemeral
-from homeserver.sync.filter.event_predicate import EventPredicate
 from homeserver.sync.reader import Reader
 from homeserver.sync.sections import JoinedRoom, LeftRoom
 from storage.account_data import GLOBAL, AccountData

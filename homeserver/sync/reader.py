@@ -8,8 +8,8 @@ from typing import Final
 import attrs
 
 from federation.http.endpoint import Requester
+from homeserver.filtering.filter import Filter
 from homeserver.rooms.tokens import SyncToken
-from homeserver.sync.filter.filter import Filter
 
 DEFAULT_TIMELINE_LIMIT = 10
 LARGEST_TIMELINE_LIMIT = 100

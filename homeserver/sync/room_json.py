@@ -9,10 +9,10 @@ from typing import Any
 import attrs
 import msgspec
 
+from homeserver.filtering.schema import EventFormat
 from homeserver.push.unread import RoomUnread
 from homeserver.rooms.history import RoomView
 from homeserver.rooms.presentation import LookedUp
-from homeserver.sync.filter.schema import EventFormat
 from homeserver.sync.reader import Reader
 from homeserver.sync.summary import Summary
 from homeserver.sync.timelines import Timeline

@@ -14,9 +14,9 @@ from twisted.internet.task import deferLater
 
 from federation.http.endpoint import Requester
 from homeserver.feed.feed import Feed
+from homeserver.filtering.filter import Filter
 from homeserver.rooms.presentation import LookedUp
 from homeserver.rooms.tokens import SyncToken
-from homeserver.sync.filter.filter import Filter
 from homeserver.sync.ignored_users import IgnoredUsers
 from homeserver.sync.invites import Invites
 from homeserver.sync.plans import Plan, Plans, Touched

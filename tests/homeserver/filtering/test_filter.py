@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from federation.errors import BadJson, MatrixError, NotJson, TooLarge
-from homeserver.sync.filter.filter import NO_FILTER, Filter
-from homeserver.sync.filter.schema import MAX_SIZE, EventFormat
+from homeserver.filtering.filter import NO_FILTER, Filter
+from homeserver.filtering.schema import MAX_SIZE, EventFormat
 
 EXAMPLE = {
     "room": {

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import attrs
 
-from homeserver.sync.filter.schema import EventFilter, RoomEventFilter, read_json
-from homeserver.sync.filter.type_patterns import TypePatterns
+from homeserver.filtering.schema import EventFilter, RoomEventFilter, read_json
+from homeserver.filtering.type_patterns import TypePatterns
 
 _NONE: Final[frozenset[str]] = frozenset()
 

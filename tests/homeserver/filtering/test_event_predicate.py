@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from federation.errors import BadJson
-from homeserver.sync.filter.event_predicate import EVERYTHING, EventPredicate
+from homeserver.filtering.event_predicate import EVERYTHING, EventPredicate
 
 MESSAGE = ("m.room.message", "@alice:example.org", "!room:example.org", {"body": "hello"})
 IMAGE = ("m.room.message", "@alice:example.org", "!room:example.org", {"url": "mxc://example.org/a"})

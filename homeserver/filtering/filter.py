@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import attrs
 
-from homeserver.sync.filter.event_fields import EventFields
-from homeserver.sync.filter.event_predicate import EVERYTHING, EventPredicate
-from homeserver.sync.filter.schema import EventFormat, RoomFilter, SyncFilter, read_json
+from homeserver.filtering.event_fields import EventFields
+from homeserver.filtering.event_predicate import EVERYTHING, EventPredicate
+from homeserver.filtering.schema import EventFormat, RoomFilter, SyncFilter, read_json
 
 _NONE: Final[frozenset[str]] = frozenset()
 

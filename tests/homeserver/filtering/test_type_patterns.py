@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeserver.sync.filter.type_patterns import TypePatterns
+from homeserver.filtering.type_patterns import TypePatterns
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from homeserver.sync.filter.event_fields import MAX_DEPTH, EventFields
+from homeserver.filtering.event_fields import MAX_DEPTH, EventFields
 
 EVENT = {
     "type": "m.room.message",
