@@ -101,7 +101,7 @@ class WriteQueue:
         return waiting.done
 
     def check_not_full(self) -> None:
-        """Raises `QueueFull` where `submit` would. A room asks before it builds what others would build on."""
+        """Raises `QueueFull` where `submit` would; asked before something is built that others build on."""
         if len(self._waiting) >= self._queue_limit:
             raise QueueFull("too many writes wait for the database")
 
