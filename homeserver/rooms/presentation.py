@@ -20,8 +20,9 @@ from federation.rules.redaction import redact_event
 from federation.rules.room_versions import RoomVersion, room_version
 from homeserver.rooms.client_event import ClientEvent, client_event
 from homeserver.rooms.history import RoomView
+from homeserver.rooms.visibility import MEMBER
 from storage.client_transactions import ClientTransaction
-from storage.event import StoredEvent
+from storage.event import Event, StoredEvent
 from storage.runtime.caches import cache_of_bytes, cache_of_entries
 from storage.runtime.clock import Clock, milliseconds
 from storage.state import Replacing
@@ -42,7 +43,7 @@ class Prepared:
 
     event: ClientEvent
     pdu: bytes
-    redacted_because: msgspec.Raw | None
+    redacted_because: ClientEvent | None
     replaces: int | None
 
     @property
@@ -91,10 +92,11 @@ class LookedUp:
         if txn_id is not None:
             unsigned["transaction_id"] = txn_id
         if form.redacted_because is not None:
-            unsigned["redacted_because"] = form.redacted_because
+            redaction = form.redacted_because.render(with_room_id=with_room_id)
+            unsigned["redacted_because"] = msgspec.Raw(redaction)
         if form.replaces is not None and (old := self.replaced.get(form.replaces)) is not None:
             unsigned["replaces_state"] = old.stored.event.event_id
-            if view.sees(old.stored):
+            if view.sees(old.stored) or _is_membership_of(view.user_id, old.stored.event):
                 unsigned["prev_content"] = old.content
         return form.event.render(unsigned, with_room_id=with_room_id)
 
@@ -236,13 +238,13 @@ class Presentation:
                 found[room] = self._versions[room] = room_version(row.version)
         return found
 
-    async def _redacted_because(self, stored: StoredEvent, version: RoomVersion) -> msgspec.Raw | None:
+    async def _redacted_because(self, stored: StoredEvent, version: RoomVersion) -> ClientEvent | None:
         if stored.redacted_by is None:
             return None
         redaction = (await self._storage.events.by_id([stored.redacted_by])).get(stored.redacted_by)
         if redaction is None:
             return None
-        return msgspec.Raw(client_event(redaction.event, version).render(with_room_id=False))
+        return client_event(redaction.event, version)
 
     async def _replaced(self, events: Mapping[int, Sequence[StoredEvent]]) -> dict[int, int]:
         """For each state event that replaced another, the number of that one."""
@@ -302,6 +304,11 @@ class Presentation:
             found = await self._storage.client_transactions.of_device(device, _EARLIER_TRANSACTIONS)
             self._earlier[device] = found
         return self._earlier[device]
+
+
+def _is_membership_of(user_id: str, event: Event) -> bool:
+    """Whether it says where the user stood: they were told so when it was sent, whatever history shows."""
+    return event.state_key == user_id and event.type == MEMBER
 
 
 def _size(prepared: Prepared) -> int:

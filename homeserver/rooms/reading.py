@@ -104,8 +104,13 @@ class RoomReading:
 def visible_event(room: ReadableRoom, stored: StoredEvent | None) -> StoredEvent:
     """The event that was looked for. Raises `NotFound` unless it is one of the room that the user may see."""
     if stored is None or stored.event.room_id != room.room_id or not room.view.sees(stored):
-        raise NotFound("There is no such event in the room, or you may not see it")
+        raise no_such_event()
     return stored
+
+
+def no_such_event() -> NotFound:
+    """The same for an event that there is not and for one that may not be seen."""
+    return NotFound("There is no such event in the room, or you may not see it")
 
 
 def _was_open_since(view: RoomView, revision: int) -> bool:

@@ -109,6 +109,9 @@ def test_a_redaction_reaches_what_was_prepared_before(server: AppServer) -> None
     assert after["content"] == {}
     because = after["unsigned"]["redacted_because"]
     assert (because["event_id"], because["sender"]) == (redaction, server.alice.id)
+    assert because["room_id"] == room_id
+    part = rendered(server, room_id, event_id, bob, with_room_id=False)
+    assert "room_id" not in part["unsigned"]["redacted_because"]
 
 
 def test_what_was_replaced_is_shown_to_those_who_may_see_it(server: AppServer) -> None:
@@ -122,6 +125,23 @@ def test_what_was_replaced_is_shown_to_those_who_may_see_it(server: AppServer) -
     bob = rendered(server, room_id, new, server.tokens["bob"])["unsigned"]
     assert bob["replaces_state"] == old
     assert "prev_content" not in bob
+
+
+def test_ones_own_membership_before_is_shown_wherever_history_is_hidden(server: AppServer) -> None:
+    room_id = server.alice.create_room(preset="public_chat")
+    ok(server.alice.set_state(room_id, "m.room.history_visibility", {"history_visibility": "joined"}))
+    ok(server.alice.membership("invite", room_id, user_id=server.bob.id))
+    ok(server.bob.membership("leave", room_id))
+    ok(server.alice.membership("invite", room_id, user_id=server.bob.id))
+    ok(server.bob.membership("join", room_id))
+    ok(server.carol.membership("join", room_id))
+    chunk = server.alice.page(room_id, "dir=b")["chunk"]
+    joined, _, declined = [e["event_id"] for e in chunk if e.get("state_key") == server.bob.id][:3]
+    for event_id in (joined, declined):
+        bob = rendered(server, room_id, event_id, server.tokens["bob"])["unsigned"]
+        assert bob["prev_content"]["membership"] == "invite"
+        carol = rendered(server, room_id, event_id, server.tokens["carol"])["unsigned"]
+        assert "prev_content" not in carol
 
 
 def test_what_was_replaced_and_redacted_is_not_shown(server: AppServer) -> None:
