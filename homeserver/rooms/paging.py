@@ -57,7 +57,10 @@ def _earlier(row: PlacedState) -> Place:
 
 @attrs.frozen
 class Page:
-    """The events in the order of the direction. `end` is where the next page begins; None: there is none."""
+    """The events in the order of the direction. `end` is where the next page begins; None: there is none.
+
+    Forwards there is always one after events: what is sent later comes there.
+    """
 
     start: str
     events: Sequence[StoredEvent]
@@ -93,7 +96,8 @@ class Paging:
             return Page(start, (), start if limit == 0 else None)
         found = await self._scan(room, span, limit, predicate)
         start = from_ or place_token(span.after if found.first is None else span.near(found.first))
-        if found.is_all or found.last is None:
+        ends_here = backwards or not found.chosen
+        if found.last is None or (found.is_all and ends_here):
             return Page(start, found.chosen, None)
         return Page(start, found.chosen, place_token(span.beyond(found.last)))
 

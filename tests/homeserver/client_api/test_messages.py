@@ -66,6 +66,18 @@ def test_the_last_page_has_no_end(server: AppServer) -> None:
     assert "end" in server.alice.page(room_id, f"dir=b&limit={count - 1}")
 
 
+def test_from_the_last_page_forwards_one_goes_on_when_there_is_more(server: AppServer) -> None:
+    room_id = server.alice.create_room()
+    server.alice.say(room_id, "a")
+    page = server.alice.page(room_id, "dir=f&limit=100")
+    none = server.alice.page(room_id, f"dir=f&from={page['end']}")
+    assert none["chunk"] == []
+    assert "end" not in none
+    more = server.alice.say(room_id, *"bc")
+    assert ids(server.alice.page(room_id, f"dir=f&from={page['end']}")) == more
+    assert ids(server.alice.page(room_id, f"dir=b&limit=1&from={page['end']}")) == ids(page)[-1:]
+
+
 def test_a_page_has_ten_events_unless_told_otherwise(server: AppServer) -> None:
     room_id = server.alice.create_room()
     server.alice.say(room_id, *(str(i) for i in range(12)))
