@@ -7,6 +7,7 @@ spec: client-server-api, "m.room.member"
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from types import NoneType
 from typing import Any, TypeAlias
 
 from federation.errors import BadJson
@@ -41,8 +42,11 @@ async def with_profile(profile_of: ProfileOf, user_id: str, content: Mapping[str
 
 
 def membership_in(content: Mapping[str, Any]) -> str:
-    """The membership that a client's `m.room.member` asks for. Raises `BadJson`."""
+    """The membership that a client's `m.room.member` asks for. Raises `BadJson`, also for a bad profile."""
     membership = content.get("membership")
     if not isinstance(membership, str) or membership not in MEMBERSHIPS:
         raise BadJson(f"membership: must be one of {', '.join(MEMBERSHIPS)}")
+    for field in _FIELDS:
+        if not isinstance(content.get(field), (str, NoneType)):
+            raise BadJson(f"{field}: must be a string")
     return membership

@@ -81,12 +81,19 @@ class RoomMembership:
             await self._rooms.append(requester.user_id, room_id, request)
 
     async def leave(self, requester: Requester, room_id: str, *, reason: str | None = None) -> None:
-        """Leave the room, reject the invite to it, or retract a knock. Raises `Forbidden`, `AuthRefused`."""
+        """Leave the room, reject the invite to it, or retract a knock; who has left already stays so.
+
+        Raises `Forbidden`, `AuthRefused`.
+        """
         user_id = requester.user_id
         content = await member_content(self._profile_of, user_id, "leave", reason=reason)
         async with self._turns.of(room_id, user_id):
             draft = Draft(user_id, _MEMBER, content, state_key=user_id)
-            await self._rooms.append(user_id, room_id, lambda _state: (draft,))
+
+            def request(state: CurrentState) -> Sequence[Draft]:
+                return () if state.membership(user_id) == "leave" else (draft,)
+
+            await self._rooms.append(user_id, room_id, request)
 
     async def kick(
         self, requester: Requester, room_id: str, target: str, *, reason: str | None = None
