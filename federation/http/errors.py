@@ -90,6 +90,7 @@ _RULE_ERRORS: dict[type[rules.RuleError], tuple[int, str]] = {
     rules.EventTooLarge: (413, "M_TOO_LARGE"),
     rules.InvalidSignature: (400, "M_INVALID_SIGNATURE"),
     rules.AuthRefused: (403, "M_FORBIDDEN"),
+    rules.MalformedContent: (400, "M_BAD_JSON"),
     rules.RuleError: (400, "M_BAD_JSON"),
 }
 

@@ -71,3 +71,7 @@ class AuthRefused(RuleError):
         super().__init__(f"{reason} (rule {rule})")
         self.rule = rule
         self.reason = reason
+
+
+class MalformedContent(AuthRefused):
+    """The authorisation rules reject an event for the form of its content, whoever sends it."""

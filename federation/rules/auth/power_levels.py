@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from federation.rules.auth.refusal import refused
+from federation.rules.auth.refusal import malformed, refused
 from federation.rules.errors import AuthRefused
 from federation.rules.identifiers import is_user_id
 from federation.rules.room_versions import RoomVersion
@@ -159,15 +159,15 @@ def _check_shape(content: Mapping[str, Any], version: RoomVersion) -> None:
         # 9.1: levels that are present must be integers.
         for key in SINGLE_LEVELS:
             if key in content and read(content[key]) is None:
-                raise refused(version, Rule.LEVELS_NOT_INTEGERS, f"`{key}` is no integer")
+                raise malformed(version, Rule.LEVELS_NOT_INTEGERS, f"`{key}` is no integer")
         # 9.2: `events` and `notifications` must be objects of integers.
         for key in ("events", "notifications"):
             if key in content and not _is_object_of_levels(content[key], read):
-                raise refused(version, Rule.LEVELS_MAPS_NOT_INTEGERS, f"`{key}` is no object of integers")
+                raise malformed(version, Rule.LEVELS_MAPS_NOT_INTEGERS, f"`{key}` is no object of integers")
     # 9.3: `users` must be an object of user ids and integers.
     users = content.get("users", {})
     if not _is_object_of_levels(users, read) or not all(map(is_user_id, users)):
-        raise refused(version, Rule.LEVELS_USERS_SHAPE, "`users` is no object of user ids and integers")
+        raise malformed(version, Rule.LEVELS_USERS_SHAPE, "`users` is no object of user ids and integers")
 
 
 def _is_object_of_levels(value: Any, read: Callable[[Any], int | None]) -> bool:
