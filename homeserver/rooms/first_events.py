@@ -30,6 +30,8 @@ _EVENT_LEVELS: Mapping[str, int] = MappingProxyType(
         "m.room.tombstone": 100,
     }
 )
+_CALL_LEVEL = 50
+"""In a public room not everybody who comes along makes the telephones of all ring."""
 _TOMBSTONE_LEVEL = 150
 """Where creators stand above all levels, an upgrade is theirs."""
 
@@ -111,6 +113,8 @@ class FirstEvents:
     def _power_levels(self) -> dict[str, Any]:
         users = dict.fromkeys((self.creator, *self._trusted), _CREATOR_LEVEL)
         events = dict(_EVENT_LEVELS)
+        if self.options.chosen_preset == "public_chat":
+            events["m.call.invite"] = _CALL_LEVEL
         if self.version.creators_have_infinite_power:
             users = {}
             events["m.room.tombstone"] = _TOMBSTONE_LEVEL

@@ -81,6 +81,23 @@ def test_power_levels_of_each_version(server: RoomServer, version: str) -> None:
     assert room_id.endswith(":a.example") == (version == "11")
 
 
+@pytest.mark.parametrize(
+    ("preset", "answer"), [("public_chat", (403, "M_FORBIDDEN")), ("private_chat", None)]
+)
+def test_not_everybody_may_call_all_who_are_in_a_public_room(
+    server: RoomServer, preset: str, answer: tuple[int, str] | None
+) -> None:
+    room_id = server.alice.create_room(preset=preset, invite=[BOB])
+    ok(server.bob.membership("join", room_id))
+    call = {"call_id": "1", "version": "1", "lifetime": 60_000}
+    path = f"/rooms/{room_id}/send/m.call.invite/t"
+    ok(server.alice.put(path, call))
+    if answer is None:
+        ok(server.bob.put(path, call))
+    else:
+        assert refused(server.bob.put(path, call)) == answer
+
+
 def test_who_is_trusted_gets_the_power_of_the_creator(server: RoomServer) -> None:
     options: dict[str, Any] = {"preset": "trusted_private_chat", "invite": [BOB, CAROL, BOB]}
     room_id = server.alice.create_room(room_version="11", **options)
