@@ -99,15 +99,16 @@ def _row(engine: EngineResults, figure: type[Figure], line: Line) -> str:
     )
     cells.append("" if share is None else f"{100 * share:.0f} %")
     cells.append(_wanted(line))
-    cells.append("" if ratio is None or line.wanted is None else "yes" if ratio >= line.wanted else "**no**")
+    reached = line.reached(ours, ratio) if ours is not None else None
+    cells.append({None: "", True: "yes", False: "**no**"}[reached])
     return "| " + " | ".join(cells) + " |"
 
 
 def _wanted(line: Line) -> str:
-    if line.wanted is None:
-        return line.aim
-    times = f"{line.wanted:.2g} times better"
-    return f"{line.aim} ({times})" if line.aim else times
+    aims = [] if line.aim is None else [f"{number(line.aim)} {line.unit}"]
+    if line.wanted is not None:
+        aims.append(f"{line.wanted:.2g} times better")
+    return " or ".join(aims)
 
 
 def _value(outcome: Outcome | None, line: Line) -> str:

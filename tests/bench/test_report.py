@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.figures.figure import Line
 from tests.bench.options import read_options
 from tests.bench.report import BEGIN, END, markdown, number, plain, write_section
 from tests.bench.results import EngineResults, Outcome, Results
@@ -53,13 +54,28 @@ def test_more_is_better_for_a_rate() -> None:
         "5,200 /s",
         "26 times better",
         "50 %",
-        "25 × Synapse, half of the limit (25 times better)",
+        "25 times better",
         "yes",
     ]
 
 
 def test_less_is_better_for_a_time() -> None:
-    assert row("one user")[4:] == ["6 times better", "", "1 ms (12 times better)", "**no**"]
+    assert row("one user")[4:] == ["6 times better", "", "1 ms or 12 times better", "**no**"]
+
+
+@pytest.mark.parametrize(
+    ("ours", "ratio", "reached"),
+    [(0.9, 2.0, True), (1.0, None, True), (1.1, 12.5, True), (1.1, 11.0, False), (1.1, None, None)],
+)
+def test_an_aim_is_reached_by_value_or_by_ratio(
+    ours: float, ratio: float | None, reached: bool | None
+) -> None:
+    assert Line("a", "b", "ms", "less", 1.0, 12).reached(ours, ratio) is reached
+
+
+def test_a_line_without_an_aim_says_nothing() -> None:
+    assert Line("a", "b", "/s", "more").reached(5.0, 100.0) is None
+    assert Line("a", "b", "/s", "more", 4.0).reached(5.0, None) is True
 
 
 def test_a_failure_is_no_value() -> None:

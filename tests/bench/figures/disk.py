@@ -20,8 +20,8 @@ class Disk(Figure):
 
     name = "disk"
     lines = (
-        Line("disk-message", "bytes on disk per message", "B", "less", "950 B", 2830 / 950),
-        Line("disk-state", "bytes on disk per state event", "B", "less", "1,350 B", 4100 / 1350),
+        Line("disk-message", "bytes on disk per message", "B", "less", 950, 2830 / 950),
+        Line("disk-state", "bytes on disk per state event", "B", "less", 1350, 4100 / 1350),
     )
     repeats = 1
 

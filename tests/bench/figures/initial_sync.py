@@ -20,8 +20,8 @@ class InitialSync(Figure):
 
     name = "initial-sync"
     lines = (
-        Line("initial-sync-first", "initial /sync, 300 rooms, first after a start", "s", "less", "0.2 s", 5),
-        Line("initial-sync-again", "initial /sync, 300 rooms, again", "s", "less", "0.08 s", 0.7 / 0.08),
+        Line("initial-sync-first", "initial /sync, 300 rooms, first after a start", "s", "less", 0.2, 5),
+        Line("initial-sync-again", "initial /sync, 300 rooms, again", "s", "less", 0.08, 0.7 / 0.08),
     )
 
     def __init__(self, stage: Stage) -> None:

@@ -20,7 +20,7 @@ class Joins(Figure):
     """Eight at a time. Each measurement is a quarter of the joins; the rate is that over the whole room."""
 
     name = "joins"
-    lines = (Line("joins", "local joins into one room of 2,000", "/s", "more", "800/s", 800 / 41),)
+    lines = (Line("joins", "local joins into one room of 2,000", "/s", "more", 800, 800 / 41),)
     repeats = _SLICES
 
     def __init__(self, stage: Stage) -> None:

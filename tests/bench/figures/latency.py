@@ -31,7 +31,7 @@ class SendLatency(_OneWriter):
     """Message after message."""
 
     name = "send-latency"
-    lines = (Line("send-latency", "one user, send after send, p50", "ms", "less", "1 ms", 12),)
+    lines = (Line("send-latency", "one user, send after send, p50", "ms", "less", 1, 12),)
     limit = True
 
     async def measure(self) -> Reading:
@@ -42,7 +42,7 @@ class StateLatency(_OneWriter):
     """Topic after topic."""
 
     name = "state-latency"
-    lines = (Line("state-latency", "state change, p50", "ms", "less", "1.2 ms", 25 / 1.2),)
+    lines = (Line("state-latency", "state change, p50", "ms", "less", 1.2, 25 / 1.2),)
     limit = True
 
     async def measure(self) -> Reading:

@@ -12,7 +12,7 @@ class IdleMemory(Figure):
     """A fresh process that has answered once and come to rest."""
 
     name = "memory-idle"
-    lines = (Line("memory-idle", "memory, idle", "MiB", "less", "85 MiB", 118 / 85),)
+    lines = (Line("memory-idle", "memory, idle", "MiB", "less", 85, 118 / 85),)
     limit = True
     repeats = 1
 
@@ -28,7 +28,7 @@ class MemoryAfter(Figure):
     """The same process after the figures before this one, of which none but the first two restarts it."""
 
     name = "memory-after"
-    lines = (Line("memory-after", "memory, after the runs", "MiB", "less", "140 MiB", 180 / 140),)
+    lines = (Line("memory-after", "memory, after the runs", "MiB", "less", 140, 180 / 140),)
     limit = True
     repeats = 1
 

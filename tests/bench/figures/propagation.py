@@ -69,7 +69,7 @@ class SeenByOne(_Propagation):
     """A room of two."""
 
     name = "seen"
-    lines = (Line("seen", "send until seen in the other's /sync, p50", "ms", "less", "2 ms", 9),)
+    lines = (Line("seen", "send until seen in the other's /sync, p50", "ms", "less", 2, 9),)
 
     async def prepare(self) -> None:
         await self._set(1)
@@ -80,9 +80,7 @@ class SeenByAll(_Propagation):
 
     name = "seen-by-100"
     lines = (
-        Line(
-            "seen-by-100", "send until seen in all of 100 others' /sync, p50", "ms", "less", "30 ms", 234 / 30
-        ),
+        Line("seen-by-100", "send until seen in all of 100 others' /sync, p50", "ms", "less", 30, 234 / 30),
     )
 
     async def prepare(self) -> None:

@@ -36,9 +36,7 @@ class SendsInManyRooms(_Sends):
     """50 users in 50 rooms of two: each sends into a room that the next one has joined."""
 
     name = "sends"
-    lines = (
-        Line("sends", "sends, 50 users in 50 rooms", "/s", "more", "25 × Synapse, half of the limit", 25),
-    )
+    lines = (Line("sends", "sends, 50 users in 50 rooms", "/s", "more", wanted=25),)
     limit = True
 
     async def prepare(self) -> None:

@@ -10,7 +10,7 @@ class Start(Figure):
     """Ends the server in order, starts it, and asks for `/_matrix/client/versions` until it answers."""
 
     name = "start"
-    lines = (Line("start", "start to first answer, warm bytecode", "s", "less", "0.7 s", 0.9 / 0.7),)
+    lines = (Line("start", "start to first answer, warm bytecode", "s", "less", 0.7, 0.9 / 0.7),)
     limit = True
 
     async def prepare(self) -> None:
