@@ -15,6 +15,7 @@ from homeserver.filtering.event_predicate import EVERYTHING, EventPredicate
 from homeserver.rooms.paging import Paging
 from homeserver.rooms.presentation import Presentation
 from homeserver.rooms.reading import ReadableRoom, RoomReading
+from homeserver.sync.ignored_users import IgnoredUsers
 from storage.event import StoredEvent
 from storage.runtime.caches import cache_of_entries
 
@@ -37,8 +38,16 @@ class MessagesQuery:
 class Messages:
     """The endpoint that pages through a room."""
 
-    def __init__(self, *, reading: RoomReading, paging: Paging, presentation: Presentation) -> None:
+    def __init__(
+        self,
+        *,
+        reading: RoomReading,
+        paging: Paging,
+        presentation: Presentation,
+        ignored_users: IgnoredUsers,
+    ) -> None:
         self._reading = reading
+        self._ignored_users = ignored_users
         self._paging = paging
         self._presentation = presentation
         self._predicates: LRUCache[str, EventPredicate] = cache_of_entries(500)
@@ -61,6 +70,7 @@ class Messages:
             backwards=query.dir == "b",
             limit=limit,
             predicate=predicate,
+            ignored=await self._ignored_users.of(call.user.user),
         )
         chunk = await self._rendered(call, room, page.events)
         # Tokens, those that the client sent included, need no escapes in JSON.

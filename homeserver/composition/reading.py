@@ -37,7 +37,7 @@ async def user_rules_of(_requester: Requester) -> UserRules:
     return UserRules()
 
 
-def build_sync(ground: Ground) -> Sync:
+def build_sync(ground: Ground, ignored_users: IgnoredUsers) -> Sync:
     """`/sync` over the feed."""
     storage, states, feed, history = ground.storage, ground.states, ground.feed, ground.history
     ephemeral = Ephemeral(storage=storage, feed=feed)
@@ -56,7 +56,7 @@ def build_sync(ground: Ground) -> Sync:
         plans=plans,
         sections=sections,
         invites=Invites(storage=storage, states=states),
-        ignored_users=IgnoredUsers(storage=storage, feed=feed),
+        ignored_users=ignored_users,
         clock=ground.reactor,
     )
 
@@ -65,8 +65,9 @@ def reading_endpoints(ground: Ground) -> tuple[Endpoint, ...]:
     """All by which clients read rooms and follow what happens."""
     storage, states, presentation = ground.storage, ground.states, ground.presentation
     reading = RoomReading(storage=storage, feed=ground.feed, history=ground.history, states=states)
+    ignored_users = IgnoredUsers(storage=storage, feed=ground.feed)
     sections = (
-        Syncing(sync=build_sync(ground), filters=storage.filters),
+        Syncing(sync=build_sync(ground, ignored_users), filters=storage.filters),
         GettingEvents(
             storage=storage,
             reading=reading,
@@ -78,6 +79,7 @@ def reading_endpoints(ground: Ground) -> tuple[Endpoint, ...]:
             reading=reading,
             paging=Paging(storage=storage, feed=ground.feed),
             presentation=presentation,
+            ignored_users=ignored_users,
         ),
     )
     return tuple(endpoint for section in sections for endpoint in section.endpoints())

@@ -83,10 +83,11 @@ class Paging:
         backwards: bool,
         limit: int,
         predicate: EventPredicate,
+        ignored: frozenset[str],
     ) -> Page:
         """At most `limit` events from the token `from_` (or the room's end) towards `to` (or the other end).
 
-        Raises `InvalidParam` for what is no token.
+        Messages of the users `ignored` are left out. Raises `InvalidParam` for what is no token.
         """
         first = await self._place(room.room, from_, "from")
         last = await self._place(room.room, to, "to")
@@ -94,7 +95,7 @@ class Paging:
         if limit == 0 or predicate.is_nothing:
             start = from_ or place_token(span.upto if backwards else span.after)
             return Page(start, (), start if limit == 0 else None)
-        found = await self._scan(room, span, limit, predicate)
+        found = await self._scan(room, span, limit, _Wish(predicate, ignored))
         start = from_ or place_token(span.after if found.first is None else span.near(found.first))
         ends_here = backwards or not found.chosen
         if found.last is None or (found.is_all and ends_here):
@@ -123,18 +124,18 @@ class Paging:
         found = await self._storage.events.get(row.event for row in rows.values() if row.event is not None)
         return list(found.values())
 
-    async def _scan(self, room: ReadableRoom, span: Span, limit: int, predicate: EventPredicate) -> _Found:
+    async def _scan(self, room: ReadableRoom, span: Span, limit: int, wish: _Wish) -> _Found:
         """Choose events from the near end of the span on, until there are enough or it takes too long."""
         found = _Found()
         shows = _Shows(room.view)
         # One more than is shown tells whether there is anything after it.
-        wanted = limit + 1 if predicate.is_everything else min(2 * limit + 10, _AT_ONCE)
+        wanted = limit + 1 if wish.is_everything else min(2 * limit + 10, _AT_ONCE)
         while True:
             rows = await self._rows(room.room, span, wanted)
-            most = limit - len(found.chosen) if predicate.is_everything else _AT_ONCE
+            most = limit - len(found.chosen) if wish.is_everything else _AT_ONCE
             considered, candidates = _candidates(rows[: wanted - 1], shows, most)
             stored = await self._storage.events.get(row.number for row in candidates)
-            passed = found.take(considered, stored, shows, predicate, limit)
+            passed = found.take(considered, stored, shows, wish, limit)
             found.is_all = passed == len(rows) < wanted
             if found.is_all or found.is_enough(limit) or found.last is None:
                 return found
@@ -169,6 +170,27 @@ class Paging:
         """The end of the room as it was at a position of the stream."""
         latest = await self._feed.events_between(room, after=0, upto=position, limit=_LATEST)
         return max((placed.place for placed in latest), default=BEGINNING)
+
+
+@attrs.frozen
+class _Wish:
+    """Which events a user wants to have: those of a filter, without the messages of whom they ignore."""
+
+    predicate: EventPredicate
+    ignored: frozenset[str]
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether any event is wanted."""
+        return self.predicate.is_everything and not self.ignored
+
+    def wants(self, stored: StoredEvent) -> bool:
+        """Whether the event is one of them."""
+        event = stored.event
+        if event.state_key is None and event.sender in self.ignored:
+            return False
+        # TODO: `related_by_senders` and `related_by_rel_types`, once relations are indexed.
+        return self.predicate.wants(event.type, event.sender, event.room_id, event.content)
 
 
 class _Shows:
@@ -221,7 +243,7 @@ class _Found:
         rows: Sequence[PlacedState],
         stored: Mapping[int, StoredEvent],
         shows: _Shows,
-        predicate: EventPredicate,
+        wish: _Wish,
         limit: int,
     ) -> int:
         """Choose from the rows until there are `limit` events; returns how many rows were passed."""
@@ -234,7 +256,7 @@ class _Found:
                 return i
             self.last = row
             event = stored.get(row.number)
-            if event is not None and _wants(predicate, event) and shows.event(row, event):
+            if event is not None and wish.wants(event) and shows.event(row, event):
                 self.chosen.append(event)
         self.passed += len(rows)
         return len(rows)
@@ -242,9 +264,3 @@ class _Found:
     def is_enough(self, limit: int) -> bool:
         """Whether the page is full, or enough was looked at for one page."""
         return len(self.chosen) == limit or self.loaded >= _MOST_LOADED or self.passed >= _MOST_PASSED
-
-
-def _wants(predicate: EventPredicate, stored: StoredEvent) -> bool:
-    # TODO: `related_by_senders` and `related_by_rel_types`, once relations are indexed.
-    event = stored.event
-    return predicate.wants(event.type, event.sender, event.room_id, event.content)

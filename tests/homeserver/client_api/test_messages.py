@@ -167,6 +167,24 @@ def test_filters(server: AppServer) -> None:
     assert "end" not in server.alice.page(room_id, f"dir=b&{wanting(types=[])}")
 
 
+def test_messages_of_ignored_users_are_left_out(server: AppServer) -> None:
+    room_id = server.shared_room()
+    mine = server.alice.say(room_id, "mine")
+    server.bob.say(room_id, *"abcdef")
+    ok(server.alice.set_state(room_id, "m.room.power_levels", {"users": {BOB: 50}}))
+    name = ok(server.bob.set_state(room_id, "m.room.name", {"name": "Bob's"}))["event_id"]
+    more = server.carol.say(room_id, "more")
+    ignoring = f"/user/{ALICE}/account_data/m.ignored_user_list"
+    ok(server.alice.put(ignoring, {"ignored_users": {BOB: {}}}))
+    page = server.alice.page(room_id, "dir=b&limit=4")
+    found = [e["event_id"] for e in page["chunk"] if e["type"] != "m.room.power_levels"]
+    assert found == [*more, name, *mine]
+    assert server.alice.bodies(room_id) == ["more", "mine"]
+    assert server.bob.bodies(room_id) == ["more", *"fedcba", "mine"]
+    ok(server.alice.put(ignoring, {"ignored_users": {}}))
+    assert server.alice.bodies(room_id) == ["more", *"fedcba", "mine"]
+
+
 def test_a_filtered_page_is_looked_for_far_back(server: AppServer) -> None:
     room_id = server.alice.create_room()
     [rare] = server.alice.say(room_id, "rare")
