@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.support.process import ProcessClient, environment
 
 PORT = 8008
-TAKEN = f"cannot listen on 127.0.0.1 port {PORT}: Address already in use"
+TAKEN = f"Cannot listen on 127.0.0.1 port {PORT}: another program uses it"
 
 
 def start(directory: Path) -> subprocess.Popen[str]:
