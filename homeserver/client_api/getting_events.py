@@ -9,11 +9,11 @@ from typing import Literal
 import attrs
 from twisted.internet.task import deferLater
 
-from federation.errors import Forbidden, NotFound
+from federation.errors import NotFound
 from federation.http.endpoint import Answer, Call, Endpoint, Json, JsonStream, NoBody, RawJson, Requester
 from homeserver.rooms.members import Members
 from homeserver.rooms.presentation import Presentation
-from homeserver.rooms.reading import ReadableRoom, RoomReading, no_such_event
+from homeserver.rooms.reading import ReadableRoom, RoomReading
 from storage.event import StoredEvent
 from storage.runtime.clock import Clock
 from storage.stores import Storage
@@ -75,12 +75,8 @@ class GettingEvents:
         )
 
     async def event(self, call: Call) -> Answer:
-        """One event of a room; `NotFound` also where the user may not read the room."""
-        try:
-            room = await self._reading.access_room(call.user, call.path["roomId"])
-        except Forbidden:
-            raise no_such_event() from None
-        stored = await self._reading.event(room, call.path["eventId"])
+        """One event of a room."""
+        room, stored = await self._reading.event(call.user, call.path["roomId"], call.path["eventId"])
         [event] = await self._presentation.render(
             room.room, [stored], call.user, room.view, with_room_id=True
         )

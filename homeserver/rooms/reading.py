@@ -89,9 +89,23 @@ class RoomReading:
             raise Forbidden("You may not see the room as it was then")
         return await self._states.at(room.room, state)
 
-    async def event(self, room: ReadableRoom, event_id: str) -> StoredEvent:
-        """An event of the room. Raises `NotFound` where there is none that the user may see."""
-        return visible_event(room, (await self._storage.events.by_id([event_id])).get(event_id))
+    async def event(
+        self, requester: Requester, room_id: str, event_id: str
+    ) -> tuple[ReadableRoom, StoredEvent]:
+        """An event of a room, and the room as the user sees it.
+
+        It may be one that was sent when the user could read the room, though they cannot any longer. Raises
+        `NotFound` where there is none that the user may see.
+        """
+        number = await self._room(room_id)
+        if number is None:
+            raise _no_such_event()
+        membership = (await self._feed.user_rooms.of_account(requester.user)).get(number)
+        view = await self._history.view(number, requester.user, requester.user_id)
+        if membership is not None and membership.forgotten and not view.is_world_readable:
+            raise _no_such_event()
+        room = ReadableRoom(number, room_id, view)
+        return room, visible_event(room, (await self._storage.events.by_id([event_id])).get(event_id))
 
     async def _room(self, room_id: str) -> int | None:
         """The number of a room that is stored."""
@@ -104,11 +118,11 @@ class RoomReading:
 def visible_event(room: ReadableRoom, stored: StoredEvent | None) -> StoredEvent:
     """The event that was looked for. Raises `NotFound` unless it is one of the room that the user may see."""
     if stored is None or stored.event.room_id != room.room_id or not room.view.sees(stored):
-        raise no_such_event()
+        raise _no_such_event()
     return stored
 
 
-def no_such_event() -> NotFound:
+def _no_such_event() -> NotFound:
     """The same for an event that there is not and for one that may not be seen."""
     return NotFound("There is no such event in the room, or you may not see it")
 

@@ -167,6 +167,26 @@ def test_anybody_reads_a_world_readable_room(server: AppServer) -> None:
     assert refused(server.carol.room(room_id, "/joined_members")) == NOT_IN_ROOM
 
 
+def test_what_was_open_to_somebody_stays_so_event_by_event(server: AppServer) -> None:
+    room_id = server.alice.create_room()
+    [before] = server.alice.say(room_id, "before")
+    ok(server.alice.set_state(room_id, "m.room.history_visibility", {"history_visibility": "world_readable"}))
+    [open_] = server.alice.say(room_id, "open")
+    ok(server.alice.set_state(room_id, "m.room.history_visibility", {"history_visibility": "invited"}))
+    ok(server.alice.membership("invite", room_id, user_id=BOB))
+    [invited] = server.alice.say(room_id, "invited")
+    seen = {
+        (user.id, event_id): user.room(room_id, f"/event/{quote(event_id)}").status
+        for user in (server.bob, server.carol)
+        for event_id in (before, open_, invited)
+    }
+    assert [seen[BOB, event_id] for event_id in (before, open_, invited)] == [404, 200, 200]
+    assert [seen[CAROL, event_id] for event_id in (before, open_, invited)] == [404, 200, 404]
+    ok(server.bob.membership("leave", room_id))
+    ok(server.bob.membership("forget", room_id))
+    assert refused(server.bob.room(room_id, f"/event/{quote(invited)}")) == (404, "M_NOT_FOUND")
+
+
 def test_members_by_membership(server: AppServer) -> None:
     room_id = server.shared_room()
     ok(server.bob.membership("leave", room_id))
