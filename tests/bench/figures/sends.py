@@ -56,8 +56,7 @@ class SendsInOneRoom(_Sends):
             "sends, 50 users in one room",
             "/s",
             "more",
-            "25 × Synapse, half of the limit",
-            25,
+            wanted=25,
         ),
     )
     limit = True

@@ -30,12 +30,12 @@ class Command:
 
 
 class ChildProcess:
-    """One child and its own children. It gets SIGTERM from the kernel should this program die."""
+    """One child and its own children. The kernel kills it should this program die."""
 
     def __init__(self, command: Command, *, cores: frozenset[int], log: Path) -> None:
         def in_child() -> None:
             os.sched_setaffinity(0, cores)
-            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
         self.log = log
         with log.open("ab") as output:
