@@ -31,6 +31,8 @@ _POSITION = "SELECT value FROM counters WHERE name = 'position'"
 class _Touched:
     rooms: set[int] = attrs.field(factory=set)
     accounts: set[int] = attrs.field(factory=set)
+    gone: list[tuple[int, int]] = attrs.field(factory=list)
+    """Rooms, and users who are in them no longer."""
 
 
 class Feed:
@@ -84,6 +86,8 @@ class Feed:
                     advance(record, committed.base, touched)
             self.position = max(self.position, committed.base + committed.unit.positions)
         self.waiting.wake(touched.rooms, touched.accounts)
+        for room, account in touched.gone:
+            self.typing.stop(room, self._storage.strings.known_value(account) or "")
 
     def account_changed_since(self, account: int, position: int) -> bool:
         """Whether the user's account data or memberships may have changed after `position`."""
@@ -127,6 +131,8 @@ class Feed:
     def _membership(self, record: Membership, base: int, touched: _Touched) -> None:
         position = base + record.index
         self.user_rooms.apply(attrs.evolve(record, position=position))
+        if record.membership != "join":
+            touched.gone.append((record.room, record.account))
         self._account(record.account, position, touched)
 
     def _account_data(self, record: AccountData, base: int, touched: _Touched) -> None:

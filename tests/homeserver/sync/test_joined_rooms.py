@@ -312,6 +312,16 @@ def test_typing(server: SyncServer) -> None:
     assert news(server.alice, since, room_id, filter={"room": {"ephemeral": {"types": []}}}) is None
 
 
+def test_whoever_leaves_types_no_longer(server: SyncServer) -> None:
+    room_id = public_room(server.alice)
+    server.bob.join(room_id)
+    server.bob.typing(room_id, True)
+    since = token(server.alice)
+    ok(server.bob.membership("leave", room_id))
+    room = news(server.alice, since, room_id)
+    assert room["ephemeral"]["events"] == [{"type": "m.typing", "content": {"user_ids": []}}]
+
+
 def test_account_data_and_tags(server: SyncServer) -> None:
     room_id = public_room(server.alice)
     since = token(server.alice)
