@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from federation.errors import Exclusive, UserInUse
+from federation.rules.identifiers import parse_user_id
 from homeserver.accounts import usernames
 from homeserver.accounts.logins import DeviceChoice, Login, Logins
 from homeserver.accounts.password_policy import check_new_password
@@ -18,6 +19,7 @@ from storage import accounts as storage
 from storage.accounts import Account, ChangedAccount, ChangedPassword
 from storage.engine.errors import DataError
 from storage.persist import Unit
+from storage.profiles import ProfileField
 from storage.runtime.clock import Clock, milliseconds
 from storage.strings import Strings
 from storage.write_queue import WriteQueue
@@ -131,7 +133,8 @@ class Accounts:
     ) -> CreatedAccount:
         """Make an account, with a login if one is asked for, all or nothing.
 
-        `records` makes what is to be written along of the account's number. Raises `UserInUse`, the errors
+        The display name is the localpart until `records` or the user say otherwise. `records` makes what is
+        to be written along of the account's number. Raises `UserInUse`, the errors
         of `check_new_password`, and `DataError` where the database refuses one of `records`.
         """
         if new.password is not None:
@@ -145,11 +148,13 @@ class Accounts:
             user_type=new.user_type,
             is_admin=new.is_admin,
         )
+        # COMPAT: clients show a user without a display name by the whole user id.
+        name = ProfileField(number, "displayname", parse_user_id(new.user_id).localpart)
         login, made = None, ()  # type: tuple[Login | None, tuple[Any, ...]]
         if new.login is not None:
             login, made = self._logins.prepare(number, new.login)
         try:
-            await self._write_queue.submit(Unit(records=(account, *made, *records(number))))
+            await self._write_queue.submit(Unit(records=(account, name, *made, *records(number))))
         except DataError:
             if await self._accounts.get(number) is not None:
                 raise UserInUse("The user ID is taken") from None

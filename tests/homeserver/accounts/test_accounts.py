@@ -136,3 +136,8 @@ async def test_a_deactivated_account_keeps_its_name_and_nothing_else(parts):
     assert await parts.storage.devices.of_account(alice.number) == []
     with pytest.raises(UserInUse):
         await parts.accounts.check_username("alice")
+
+
+async def test_a_new_account_is_called_by_its_localpart(parts):
+    created = await parts.accounts.create(NewAccount(f"@erik:{SERVER}", PASSWORD))
+    assert await parts.storage.profiles.get(created.account) == {"displayname": "erik"}
