@@ -79,7 +79,7 @@ def fill(disk: Path) -> Path:
 
 
 def check_answers(client: ProcessClient, requests: list[tuple[str, str, Any]], *statuses: int) -> None:
-    """Each request is answered soon, with one of these statuses and, where it is no success, with a reason."""
+    """Each request is answered soon with one of these statuses, and a refusal with a reason."""
     for method, path, body in requests:
         began = time.monotonic()
         answer = client.request(method, path, body)
