@@ -440,5 +440,7 @@ def wait_until_refused(host: str, port: int) -> None:
             socket.create_connection((host, port), 10).close()
         except ConnectionRefusedError:
             return
+        except ConnectionResetError:
+            pass  # it waited to be accepted when the port was closed
         time.sleep(0.01)
     raise AssertionError("the port stays open")
