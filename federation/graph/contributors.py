@@ -39,6 +39,20 @@ class Appended:
 
 
 @attrs.frozen
+class Resolved:
+    """Changes of the current state that no event brings: a resolution of the forward extremities, or a
+    state that was given from outside. A record with `index` gets the position of that revision.
+
+    `state` is the current state after them.
+    """
+
+    room: int
+    index: int
+    changes: Sequence[StateKeyChange]
+    state: CurrentState
+
+
+@attrs.frozen
 class EventCounts:
     """The thread of an event and the cumulative counts that are stored with it (see `StoredEvent`)."""
 
@@ -56,7 +70,8 @@ class Contribution:
 
 
 class Contributor(Protocol):
-    """Told of every event before it is committed. What it remembers of a room hangs on the room in memory.
+    """Told of every event that gets a place in the graph, rejected and soft-failed ones included, and of every
+    change of the current state, before they are committed. What it remembers of a room hangs on the room in memory.
 
     An advance of that memory is lost with the room object when the commit fails, and the event is told again.
     """
@@ -66,3 +81,6 @@ class Contributor(Protocol):
 
     def contribute(self, memory: Any, appended: Appended) -> Contribution:
         """Advance `memory` by the event and return its rows. It must not block and not fail."""
+
+    def resolved(self, memory: Any, resolved: Resolved) -> Contribution:
+        """As `contribute`, for changes of the current state without an event; it gives no counts."""
