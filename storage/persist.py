@@ -16,6 +16,7 @@ from storage import (
     devices,
     events,
     filters,
+    gaps,
     jobs,
     memberships,
     notification_counts,
@@ -25,20 +26,23 @@ from storage import (
     read_points,
     receipts,
     registration_tokens,
+    rejections,
     rooms,
-    state,
+    state_records,
     strings,
     user_interactive_sessions,
 )
 from storage.engine.database import Transaction
 from storage.engine.statement import Batch
-from storage.writing import Indexed, Writing, grouped
+from storage.writing import Grouped, Indexed, Writing
 
 WRITINGS: tuple[Writing[Any], ...] = (
     *strings.WRITINGS,
     *rooms.WRITINGS,
     *events.WRITINGS,
-    *state.WRITINGS,
+    *state_records.WRITINGS,
+    *gaps.WRITINGS,
+    *rejections.WRITINGS,
     *memberships.WRITINGS,
     *client_transactions.WRITINGS,
     *aliases.WRITINGS,
@@ -58,7 +62,7 @@ WRITINGS: tuple[Writing[Any], ...] = (
 )
 """In this order; those that need positions come last, after the counter is taken."""
 
-_KINDS = frozenset(writing.record for writing in WRITINGS)
+_KINDS = frozenset(kind for writing in WRITINGS for kind in (writing.record, *writing.also))
 
 
 @attrs.define(eq=False)
@@ -94,19 +98,19 @@ class Unit:
 
 def write_head_txn(txn: Transaction, records: Sequence[Indexed[Any]]) -> None:
     """Write the rows of a batch that bear no position."""
-    groups = grouped(records)
+    groups = Grouped(records)
     for writing in WRITINGS:
-        if not writing.positioned and writing.record in groups:
-            rows = writing.rows(groups[writing.record])
+        if not writing.positioned:
+            rows = groups.rows(writing)
             if rows:
                 txn.batch(writing.statement, rows)
 
 
 def positioned_rows(records: Sequence[Indexed[Any]]) -> list[tuple[Batch, list[tuple[Any, ...]]]]:
     """The statements and rows of a batch that bear positions."""
-    groups = grouped(records)
+    groups = Grouped(records)
     return [
-        (writing.statement, writing.rows(groups[writing.record]))
+        (writing.statement, rows)
         for writing in WRITINGS
-        if writing.positioned and writing.record in groups
+        if writing.positioned and (rows := groups.rows(writing))
     ]

@@ -15,32 +15,32 @@ from storage.engine.database import Transaction
 from storage.engine.statement import INTEGER, Batch
 from storage.event import StateAt
 from storage.event_ids import unpack_event_id
-from storage.writing import Indexed, Writing, each_positioned
-
-OPEN = 2**62
-"""The end of a value that still holds."""
-
-MEMBERSHIPS = ("leave", "join", "invite", "ban", "knock")
-"""What the column `membership` counts."""
-
-_CLOSE = Batch(
-    "UPDATE state_rows SET to_revision = v.revision FROM v WHERE state_rows.room = v.room"
-    " AND state_rows.branch = v.branch AND state_rows.type = v.type AND state_rows.state_key = v.state_key"
-    f" AND state_rows.to_revision = {OPEN}",
-    columns=dict.fromkeys(("room", "branch", "type", "state_key", "revision"), INTEGER),
+from storage.state_records import (
+    ALWAYS,
+    MEMBERSHIPS,
+    OPEN,
+    EarlierChange,
+    GivenRow,
+    NewBranch,
+    NewRevision,
+    StateChange,
 )
-_ROW_COLUMNS = (
-    "room", "branch", "type", "state_key", "from_revision", "to_revision", "event", "membership",
-)  # fmt: skip
-_INSERT = Batch(
-    f"INSERT INTO state_rows ({', '.join(_ROW_COLUMNS)}) SELECT {', '.join(_ROW_COLUMNS)} FROM v",
-    columns=dict.fromkeys(_ROW_COLUMNS, INTEGER),
-)
-_INSERT_REVISION = Batch(
-    "INSERT INTO state_revisions (room, revision, position)"
-    " SELECT v.room, v.revision, base.value + v.i FROM base, v",
-    columns=dict.fromkeys(("i", "room", "revision"), INTEGER),
-)
+
+__all__ = [
+    "ALWAYS",
+    "MEMBERSHIPS",
+    "OPEN",
+    "EarlierChange",
+    "GivenRow",
+    "NewBranch",
+    "NewRevision",
+    "Replacing",
+    "Span",
+    "StateChange",
+    "StateRow",
+    "States",
+]
+
 _SELECT_ROWS = (
     "SELECT s.type, s.state_key, s.event, e.event_id, s.membership"
     " FROM state_rows s LEFT JOIN events e ON e.event = s.event"
@@ -105,28 +105,6 @@ _CHANGES = (
 
 
 @attrs.frozen
-class StateChange:
-    """A key of a branch takes another value at `revision`; `event` None: the key is removed."""
-
-    room: int
-    branch: int
-    type: int
-    state_key: int
-    revision: int
-    event: int | None
-    membership: str | None = None
-
-
-@attrs.frozen
-class NewRevision:
-    """A revision of branch 0; `index` gives its position."""
-
-    room: int
-    revision: int
-    index: int
-
-
-@attrs.frozen
 class StateRow:
     """One key of a state: the numbers of its type and state key, and the event that is its value.
 
@@ -159,36 +137,6 @@ class Replacing:
     type: int
     state_key: int
     before: StateAt
-
-
-def _by_key(records: Sequence[Indexed[StateChange]]) -> dict[tuple[int, ...], list[StateChange]]:
-    changes: dict[tuple[int, ...], list[StateChange]] = {}
-    for _, change in records:
-        changes.setdefault((change.room, change.branch, change.type, change.state_key), []).append(change)
-    return changes
-
-
-def _close_rows(records: Sequence[Indexed[StateChange]]) -> list[tuple[Any, ...]]:
-    return [(*key, changes[0].revision) for key, changes in _by_key(records).items()]
-
-
-def _insert_rows(records: Sequence[Indexed[StateChange]]) -> list[tuple[Any, ...]]:
-    rows = []
-    for key, changes in _by_key(records).items():
-        ends = [change.revision for change in changes[1:]] + [OPEN]
-        for change, end in zip(changes, ends, strict=True):
-            membership = None if change.membership is None else MEMBERSHIPS.index(change.membership)
-            rows.append((*key, change.revision, end, change.event, membership))
-    return rows
-
-
-WRITINGS = (
-    Writing(StateChange, _CLOSE, _close_rows),
-    Writing(StateChange, _INSERT, _insert_rows),
-    Writing(
-        NewRevision, _INSERT_REVISION, each_positioned(lambda i, r: (i, r.room, r.revision)), positioned=True
-    ),
-)
 
 
 class States:

@@ -13,6 +13,7 @@ from storage.devices import Devices
 from storage.engine.database import Database
 from storage.events import Events
 from storage.filters import Filters
+from storage.gaps import Gaps
 from storage.jobs import Jobs
 from storage.memberships import Memberships
 from storage.notification_counts import ThreadCountsStore
@@ -22,6 +23,7 @@ from storage.published_rooms import PublishedRooms
 from storage.read_points import ReadPoints
 from storage.receipts import Receipts
 from storage.registration_tokens import RegistrationTokens
+from storage.rejections import Rejections
 from storage.rooms import Rooms
 from storage.state import States
 from storage.strings import Strings
@@ -37,6 +39,8 @@ class Storage:
     rooms: Rooms
     events: Events
     states: States
+    gaps: Gaps
+    rejections: Rejections
     memberships: Memberships
     client_transactions: ClientTransactions
     aliases: Aliases
@@ -64,6 +68,8 @@ class Storage:
             rooms=Rooms(),
             events=Events(database, strings, cache_bytes=event_cache_bytes),
             states=States(),
+            gaps=Gaps(),
+            rejections=Rejections(),
             memberships=Memberships(database),
             client_transactions=ClientTransactions(database),
             aliases=Aliases(database),

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -17,16 +17,17 @@ Indexed = tuple[int, R]
 
 @attrs.frozen
 class Writing(Generic[R]):
-    """Writes records of the class `record` with `statement`.
+    """Writes records of the class `record`, and of those in `also`, with `statement`.
 
-    `rows` turns all records of a batch, in the order of their units, into parameter rows. A `positioned`
-    statement takes positions from the table `base`, and its rows carry `offset + record.index`.
+    `rows` turns all these records of a batch, in the order of their units, into parameter rows. A
+    `positioned` statement takes positions from the table `base`, and its rows carry `offset + record.index`.
     """
 
     record: type[R]
     statement: Batch
     rows: Callable[[Sequence[Indexed[R]]], list[tuple[Any, ...]]]
     positioned: bool = False
+    also: tuple[type[Any], ...] = ()
 
 
 def each(row: Callable[[R], tuple[Any, ...]]) -> Callable[[Sequence[Indexed[R]]], list[tuple[Any, ...]]]:
@@ -53,9 +54,20 @@ def last_of_each(
     return rows
 
 
-def grouped(records: Iterable[Indexed[Any]]) -> dict[type[Any], list[Indexed[Any]]]:
-    """The records by their class, order kept."""
-    groups: dict[type[Any], list[Indexed[Any]]] = {}
-    for indexed in records:
-        groups.setdefault(type(indexed[1]), []).append(indexed)
-    return groups
+class Grouped:
+    """The records of a batch by their class, order kept."""
+
+    def __init__(self, records: Sequence[Indexed[Any]]) -> None:
+        self._records = records
+        self._groups: dict[type[Any], list[Indexed[Any]]] = {}
+        for indexed in records:
+            self._groups.setdefault(type(indexed[1]), []).append(indexed)
+
+    def rows(self, writing: Writing[Any]) -> list[tuple[Any, ...]]:
+        """The rows that `writing` makes of the records that it is for."""
+        kinds = [kind for kind in (writing.record, *writing.also) if kind in self._groups]
+        if not kinds:
+            return []
+        if len(kinds) == 1:
+            return writing.rows(self._groups[kinds[0]])
+        return writing.rows([indexed for indexed in self._records if type(indexed[1]) in kinds])
