@@ -23,6 +23,10 @@ _UPSERT = Batch(
 _SELECT = "SELECT account, room, membership, event, forgotten, position FROM memberships"
 _OF_ACCOUNT = f"{_SELECT} WHERE account = ?"
 _OF_ROOM = f"{_SELECT} WHERE room = ?"
+_OF = f"{_SELECT} WHERE account = ? AND room = ?"
+_ANYBODY_JOINED = (
+    f"SELECT 1 FROM memberships WHERE room = ? AND membership = {MEMBERSHIPS.index('join')} LIMIT 1"
+)
 _SINCE = f"{_SELECT} WHERE position > ? ORDER BY position"
 
 
@@ -64,6 +68,15 @@ class Memberships:
     def of_account_txn(self, txn: Transaction, account: int) -> list[Membership]:
         """As `of_account`, inside a transaction of the caller's."""
         return [_membership(row) for row in txn.rows(_OF_ACCOUNT, (account,))]
+
+    def get_txn(self, txn: Transaction, account: int, room: int) -> Membership | None:
+        """The user's membership of the room."""
+        row = txn.row(_OF, (account, room))
+        return None if row is None else _membership(row)
+
+    def is_anybody_joined_txn(self, txn: Transaction, room: int) -> bool:
+        """Whether a local user is joined to the room, and so this server is in it."""
+        return txn.row(_ANYBODY_JOINED, (room,)) is not None
 
     def of_room_txn(self, txn: Transaction, room: int) -> list[Membership]:
         """The local users who have a membership of the room."""

@@ -18,6 +18,7 @@ from storage.jobs import Jobs
 from storage.memberships import Memberships
 from storage.notification_counts import ThreadCountsStore
 from storage.notification_exceptions import NotificationExceptions
+from storage.out_of_band import OutOfBandStore
 from storage.profiles import Profiles
 from storage.published_rooms import PublishedRooms
 from storage.read_points import ReadPoints
@@ -42,6 +43,7 @@ class Storage:
     gaps: Gaps
     rejections: Rejections
     memberships: Memberships
+    out_of_band: OutOfBandStore
     client_transactions: ClientTransactions
     aliases: Aliases
     jobs: Jobs
@@ -71,6 +73,7 @@ class Storage:
             gaps=Gaps(),
             rejections=Rejections(),
             memberships=Memberships(database),
+            out_of_band=OutOfBandStore(database),
             client_transactions=ClientTransactions(database),
             aliases=Aliases(database),
             jobs=Jobs(database),
