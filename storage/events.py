@@ -84,17 +84,24 @@ _NUMBERS_BY_ID = Batch(
     "SELECT e.event_id, e.event FROM v JOIN events e ON e.event_id = v.event_id",
     columns={"event_id": BYTES},
 )
+_GRAPH_ROWS = Batch(
+    "SELECT e.event_id, e.event, e.position, e.topo, e.before_branch, e.before_revision, e.after_branch,"
+    " e.after_revision, e.status FROM v JOIN events e ON e.event_id = v.event_id",
+    columns={"event_id": BYTES},
+)
 _IDS_BY_NUMBER = Batch(
     "SELECT e.event, e.event_id FROM v JOIN events e ON e.event = v.event",
     columns={"event": INTEGER},
 )
+# What clients may be shown: neither rejected nor soft-failed, and in the graph with a known state before it.
+_SHOWN = "status = 0 AND before_branch IS NOT NULL"
 _BACKWARDS_FROM = (
     " FROM events WHERE room = ? AND (topo, position) < (?, ?)"
-    " AND (topo, position) > (?, ?) AND status = 0 ORDER BY topo DESC, position DESC LIMIT ?"
+    f" AND (topo, position) > (?, ?) AND {_SHOWN} ORDER BY topo DESC, position DESC LIMIT ?"
 )
 _FORWARDS_FROM = (
     " FROM events WHERE room = ? AND (topo, position) > (?, ?)"
-    " AND (topo, position) < (?, ?) AND status = 0 ORDER BY topo, position LIMIT ?"
+    f" AND (topo, position) < (?, ?) AND {_SHOWN} ORDER BY topo, position LIMIT ?"
 )
 _SELECT_PLACE = "SELECT event, topo, position"
 _BACKWARDS = _SELECT_PLACE + _BACKWARDS_FROM
@@ -104,11 +111,14 @@ _STATES_BACKWARDS = _SELECT_STATES + _BACKWARDS_FROM
 _STATES_FORWARDS = _SELECT_STATES + _FORWARDS_FROM
 _BETWEEN = (
     "SELECT event, topo, position FROM events WHERE room = ? AND position > ? AND position <= ?"
-    " AND status = 0 ORDER BY position DESC LIMIT ?"
+    f" AND {_SHOWN} ORDER BY position DESC LIMIT ?"
 )
 _LATEST_COLUMNS = {"room": INTEGER, "after": INTEGER, "upto": INTEGER}
 # One index look-up per room.
-_LAST_POSITIONS = "SELECT r.room, (SELECT max(e.position) FROM events e WHERE e.room = r.room) FROM rooms r"
+_LAST_POSITIONS = (
+    "SELECT r.room, (SELECT max(e.position) FROM events e WHERE e.room = r.room AND e.position > 0)"
+    " FROM rooms r"
+)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -116,9 +126,10 @@ def _latest(limit: int) -> Batch:
     """The latest `limit` events of many rooms: the place of the earliest of them, then all from there on."""
     return Batch(
         "SELECT e.room, e.event, e.topo, e.position FROM v JOIN events e ON e.room = v.room"
-        " AND e.position > v.after AND e.position <= v.upto AND e.status = 0 AND e.position >= coalesce("
-        "(SELECT x.position FROM events x WHERE x.room = v.room AND x.position > v.after"
-        f" AND x.position <= v.upto AND x.status = 0 ORDER BY x.position DESC LIMIT 1 OFFSET {limit - 1}), 0)"
+        " AND e.position > v.after AND e.position <= v.upto AND e.status = 0 AND e.before_branch IS NOT NULL"
+        " AND e.position >= coalesce((SELECT x.position FROM events x WHERE x.room = v.room"
+        " AND x.position > v.after AND x.position <= v.upto AND x.status = 0 AND x.before_branch IS NOT NULL"
+        f" ORDER BY x.position DESC LIMIT 1 OFFSET {limit - 1}), 0)"
         " ORDER BY e.room, e.position DESC",
         columns=_LATEST_COLUMNS,
     )
@@ -149,6 +160,19 @@ class PlacedState(NamedTuple):
     place: Place
     before: StateAt | None
     changes_state: bool
+
+
+@attrs.frozen
+class GraphRow:
+    """What the graph asks of an event that others refer to, without reading it; as in `StoredEvent`."""
+
+    number: int
+    position: int | None
+    topo: int | None
+    before: StateAt | None
+    after: StateAt | None
+    rejected: bool
+    soft_failed: bool
 
 
 @attrs.frozen
@@ -321,11 +345,7 @@ class Events:
         """As `get`, inside a transaction of the caller's and leaving the cache as it is; in no order."""
         rows = txn.batch(_BY_NUMBER, [(number,) for number in set(numbers)])
         rooms = self._strings.values_txn(txn, {row[2] for row in rows})
-        redactions = {row[14] for row in rows if row[14] is not None}
-        ids = {
-            event: unpack_event_id(packed)
-            for event, packed in txn.batch(_IDS_BY_NUMBER, [(event,) for event in redactions])
-        }
+        ids = self.ids_txn(txn, (row[14] for row in rows if row[14] is not None))
         return [_stored(row, rooms[row[2]], ids) for row in rows]
 
     async def by_id(self, event_ids: Iterable[str]) -> dict[str, StoredEvent]:
@@ -342,6 +362,29 @@ class Events:
         """As `numbers`, inside a transaction of the caller's."""
         found = txn.batch(_NUMBERS_BY_ID, [(pack_event_id(event_id),) for event_id in set(event_ids)])
         return {unpack_event_id(packed): number for packed, number in found}
+
+    def ids_txn(self, txn: Transaction, numbers: Iterable[int]) -> dict[int, str]:
+        """The ids of the events with these numbers; those that are not stored are left out."""
+        found = txn.batch(_IDS_BY_NUMBER, [(number,) for number in set(numbers)])
+        return {number: unpack_event_id(packed) for number, packed in found}
+
+    def graph_rows_txn(self, txn: Transaction, event_ids: Iterable[str]) -> dict[str, GraphRow]:
+        """Where those of `event_ids` that are stored stand in the graph."""
+        found = txn.batch(_GRAPH_ROWS, [(pack_event_id(event_id),) for event_id in set(event_ids)])
+        return {unpack_event_id(row[0]): _graph_row(row) for row in found}
+
+    def waiting_redactions_txn(
+        self, txn: Transaction, event_ids: Iterable[str]
+    ) -> dict[str, list[tuple[int, str]]]:
+        """The redactions (number, id) of each of `event_ids` that are not applied to it.
+
+        Where the event was known when one came, it may not be applied; else it waits for the event.
+        """
+        waiting: dict[str, list[tuple[int, str]]] = {}
+        targets = [(pack_event_id(event_id),) for event_id in set(event_ids)]
+        for target, number, packed in txn.batch(_WAITING_REDACTIONS, targets):
+            waiting.setdefault(unpack_event_id(target), []).append((number, unpack_event_id(packed)))
+        return waiting
 
     async def backwards(self, room: int, *, before: Place, after: Place, limit: int) -> list[Placed]:
         """At most `limit` events between two places, the latest first. Both ends are left out."""
@@ -398,6 +441,19 @@ class Events:
 
 def _placed(rows: Sequence[tuple[Any, ...]]) -> list[Placed]:
     return [Placed(number, Place(topo, position)) for number, topo, position in rows]
+
+
+def _graph_row(row: tuple[Any, ...]) -> GraphRow:
+    _, number, position, topo, before_branch, before_revision, after_branch, after_revision, status = row
+    return GraphRow(
+        number=number,
+        position=position,
+        topo=topo,
+        before=None if before_branch is None else StateAt(before_branch, before_revision),
+        after=None if after_branch is None else StateAt(after_branch, after_revision),
+        rejected=bool(status & REJECTED),
+        soft_failed=bool(status & SOFT_FAILED),
+    )
 
 
 def _memory_of(stored: StoredEvent) -> int:
