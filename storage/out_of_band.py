@@ -36,8 +36,8 @@ _DELETE = Batch(
 _UPSERT = Batch(
     "INSERT INTO out_of_band_memberships (account, room, event, version, stripped_state, position)"
     " SELECT v.account, v.room, v.event, v.version, v.stripped_state, base.value + v.i FROM base, v"
-    " WHERE true ON CONFLICT (account, room) DO UPDATE SET event = excluded.event, version = excluded.version,"
-    " stripped_state = excluded.stripped_state, position = excluded.position",
+    " WHERE true ON CONFLICT (account, room) DO UPDATE SET event = excluded.event,"
+    " version = excluded.version, stripped_state = excluded.stripped_state, position = excluded.position",
     columns=_COLUMNS,
 )
 _OF_ROOMS = Batch(
