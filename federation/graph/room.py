@@ -287,7 +287,7 @@ class RoomGraph:
         applied = (
             target is not None
             and target.event.room_id == self.room_id
-            and may_apply_redaction(event, target.event, hot.state.power)
+            and may_apply_redaction(event, target.event, hot.state.power, hot.state.version)
         )
         number = target.number if target is not None else None
         return [NewRedaction(target_id, stored.number, event.event_id, number, applied)]

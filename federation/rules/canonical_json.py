@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
 import msgspec
+from canonicaljson import encode_canonical_json
 
 from federation.rules.errors import NotCanonicalJson, NotJson, TooDeep
 
@@ -36,6 +38,18 @@ def encode_canonical(value: Any) -> bytes:
         raise NotCanonicalJson(f"the value cannot be written as JSON: {error}") from error
 
 
+def encode_lenient(value: Any) -> bytes:
+    """The JSON of `value` in canonical form as far as it has one: large integers and floats stay.
+
+    It is what `canonicaljson` writes, floats as Python does: what other servers hash and sign.
+    Raises `NotCanonicalJson` for infinities, NaN, lone surrogates and nesting beyond the stack.
+    """
+    try:
+        return encode_canonical_json(value)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise NotCanonicalJson(f"the value cannot be written as JSON: {error}") from error
+
+
 def check_canonical(value: Any, max_depth: int = MAX_DEPTH) -> None:
     """Check that `value`, decoded from JSON, has a canonical form: no floats, integers within ±`MAX_INTEGER`.
 
@@ -62,6 +76,28 @@ def check_canonical(value: Any, max_depth: int = MAX_DEPTH) -> None:
     elif kind is float:
         raise NotCanonicalJson("a number is no integer")
     elif not (kind is str or kind is bool or value is None):
+        raise NotCanonicalJson(f"{kind.__name__} is no JSON type")
+
+
+def check_lenient(value: Any, max_depth: int = MAX_DEPTH) -> None:
+    """Check that `value`, decoded from JSON, is JSON: with any integers and with finite floats.
+
+    Raises `NotCanonicalJson`; `TooDeep` for arrays and objects nested deeper than `max_depth`.
+    """
+    kind = type(value)
+    if kind is dict or kind is list:
+        if max_depth <= 0:
+            raise TooDeep("the JSON is nested too deeply")
+        if kind is dict:
+            if not all(type(key) is str for key in value):
+                raise NotCanonicalJson("a key of an object is no string")
+            value = value.values()
+        for item in value:
+            check_lenient(item, max_depth - 1)
+    elif kind is float:
+        if not math.isfinite(value):
+            raise NotCanonicalJson("a number is not finite")
+    elif not (kind is str or kind is int or kind is bool or value is None):
         raise NotCanonicalJson(f"{kind.__name__} is no JSON type")
 
 

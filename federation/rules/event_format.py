@@ -10,11 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from federation.rules.canonical_json import MAX_DEPTH, MAX_INTEGER, check_canonical, encode_canonical
 from federation.rules.errors import EventTooLarge, InvalidEventFormat, InvalidIdentifier
+from federation.rules.event_json import check_json, encode_event, largest_integer
 from federation.rules.hashing import event_id, room_id_of_create
-from federation.rules.identifiers import byte_length, is_hash_id, is_user_id, parse_room_id
-from federation.rules.room_versions import RoomVersion
+from federation.rules.identifiers import (
+    byte_length,
+    is_hash_id,
+    is_standard_hash_id,
+    is_user_id,
+    parse_event_id,
+    parse_room_id,
+)
+from federation.rules.room_versions import EventIdFormat, RoomVersion
 from storage.event import Event
 
 MAX_EVENT_SIZE = 65_536  # bytes of canonical JSON with signatures
@@ -32,12 +39,12 @@ def parse_pdu(pdu: Mapping[str, Any], version: RoomVersion) -> Event:
     kept = {key: value for key, value in pdu.items() if key != "unsigned"}
     check_json(kept, version)
     check_format(kept, version)
-    json = encode_canonical(kept)
+    json = encode_event(kept, version)
     check_size(json)
-    return event_of(kept, json, event_id(kept, version))
+    return event_of(kept, json, event_id(kept, version), version)
 
 
-def event_of(pdu: Mapping[str, Any], json: bytes, event_id: str) -> Event:
+def event_of(pdu: Mapping[str, Any], json: bytes, event_id: str, version: RoomVersion) -> Event:
     """The record of the well-formed `pdu`, whose JSON and id are known; it shares `content` with it."""
     room_id = pdu.get("room_id")
     redacts = pdu.get("redacts")
@@ -51,19 +58,16 @@ def event_of(pdu: Mapping[str, Any], json: bytes, event_id: str) -> Event:
         content=pdu["content"],
         origin_server_ts=pdu["origin_server_ts"],
         depth=pdu["depth"],
-        prev_events=tuple(pdu["prev_events"]),
-        auth_events=tuple(pdu["auth_events"]),
+        prev_events=_ids(pdu["prev_events"], version),
+        auth_events=_ids(pdu["auth_events"], version),
         redacts=redacts if isinstance(redacts, str) else None,
     )
 
 
-def check_json(pdu: Mapping[str, Any], version: RoomVersion) -> None:
-    """Check that the PDU can be written as canonical JSON, where the room version insists on it.
-
-    spec: rooms, "Canonical JSON". Raises `NotCanonicalJson`, `TooDeep`.
-    """
-    if version.strict_canonical_json:
-        check_canonical(pdu, MAX_DEPTH)
+def _ids(references: list[Any], version: RoomVersion) -> tuple[str, ...]:
+    if version.references_have_hashes:
+        return tuple(reference[0] for reference in references)
+    return tuple(references)
 
 
 def check_size(json: bytes) -> None:
@@ -91,10 +95,15 @@ def check_unsigned_format(pdu: Mapping[str, Any], version: RoomVersion) -> None:
     _check_room_id(pdu, version)
     if type(pdu.get("content")) is not dict:
         raise InvalidEventFormat("content", "must be an object")
-    _check_integer(pdu, "origin_server_ts", -MAX_INTEGER)
-    _check_integer(pdu, "depth", 0)
-    _check_references(pdu, "prev_events", MAX_PREV_EVENTS)
-    _check_references(pdu, "auth_events", MAX_AUTH_EVENTS)
+    largest = largest_integer(version)
+    _check_integer(pdu, "origin_server_ts", -largest, largest)
+    _check_integer(pdu, "depth", 0, largest)
+    _check_references(pdu, "prev_events", MAX_PREV_EVENTS, version)
+    _check_references(pdu, "auth_events", MAX_AUTH_EVENTS, version)
+    if version.event_id_format is EventIdFormat.IN_PDU and not is_event_id(
+        _check_string(pdu, "event_id"), version
+    ):
+        raise InvalidEventFormat("event_id", "must be `$opaque_id:server_name`")
 
 
 def _check_string(pdu: Mapping[str, Any], member: str) -> str:
@@ -128,21 +137,46 @@ def _check_room_id(pdu: Mapping[str, Any], version: RoomVersion) -> None:
         raise InvalidEventFormat("room_id", "must name a server")
 
 
-def _check_integer(pdu: Mapping[str, Any], member: str, least: int) -> None:
+def _check_integer(pdu: Mapping[str, Any], member: str, least: int, most: int) -> None:
     value = pdu.get(member)
-    if type(value) is not int or not least <= value <= MAX_INTEGER:
-        raise InvalidEventFormat(member, f"must be an integer between {least} and 2^53 - 1")
+    if type(value) is not int or not least <= value <= most:
+        raise InvalidEventFormat(member, f"must be an integer between {least} and {most}")
 
 
-def _check_references(pdu: Mapping[str, Any], member: str, most: int) -> None:
+def is_event_id(event_id: str, version: RoomVersion) -> bool:
+    """Whether `event_id` has the form of this version's event ids. spec: rooms, "Event IDs"."""
+    if version.event_id_format is EventIdFormat.URL_SAFE_HASH:
+        return is_hash_id(event_id, "$")
+    if version.event_id_format is EventIdFormat.HASH:
+        return is_standard_hash_id(event_id, "$")
+    try:
+        parse_event_id(event_id)
+    except InvalidIdentifier:
+        return False
+    return True
+
+
+def _check_references(pdu: Mapping[str, Any], member: str, most: int, version: RoomVersion) -> None:
     references = pdu.get(member)
     if type(references) is not list:
         raise InvalidEventFormat(member, "must be an array")
     if len(references) > most:
         raise EventTooLarge(member, f"must not have more than {most} entries")
     for reference in references:
-        if type(reference) is not str or not is_hash_id(reference, "$"):
+        if version.references_have_hashes:
+            reference = _referenced(reference, member)
+        if type(reference) is not str or not is_event_id(reference, version):
             raise InvalidEventFormat(member, "must be an array of event ids")
+
+
+def _referenced(reference: Any, member: str) -> Any:
+    """What a reference of versions 1 and 2, `[event id, hashes]`, has for an event id."""
+    if type(reference) is not list or len(reference) != 2:
+        raise InvalidEventFormat(member, "must be an array of pairs of an event id and its hashes")
+    event_id, hashes = reference
+    if type(hashes) is not dict or type(hashes.get("sha256")) is not str:
+        raise InvalidEventFormat(member, "the hashes must be an object with a string `sha256`")
+    return event_id
 
 
 def _check_hashes(hashes: Any) -> None:

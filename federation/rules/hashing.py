@@ -10,27 +10,28 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
-from federation.rules.base64 import decode_base64, encode_base64_url
-from federation.rules.canonical_json import encode_canonical
+from federation.rules.base64 import decode_base64, encode_base64, encode_base64_url
+from federation.rules.event_json import encode_event
 from federation.rules.redaction import redact
-from federation.rules.room_versions import RoomVersion
+from federation.rules.room_versions import EventIdFormat, RoomVersion
 
 _NOT_IN_CONTENT_HASH = frozenset({"unsigned", "signatures", "hashes"})
 
 
-def content_hash(pdu: Mapping[str, Any]) -> bytes:
+def content_hash(pdu: Mapping[str, Any], version: RoomVersion) -> bytes:
     """SHA-256 over the whole event. spec: server-server-api, "Calculating the content hash for an event"."""
-    return sha256(encode_canonical({k: v for k, v in pdu.items() if k not in _NOT_IN_CONTENT_HASH})).digest()
+    hashed = {key: value for key, value in pdu.items() if key not in _NOT_IN_CONTENT_HASH}
+    return sha256(encode_event(hashed, version)).digest()
 
 
-def content_hash_holds(pdu: Mapping[str, Any]) -> bool:
+def content_hash_holds(pdu: Mapping[str, Any], version: RoomVersion) -> bool:
     """Whether `hashes.sha256` is the event's content hash; if not, the event must be redacted before use."""
     hashes = pdu.get("hashes")
     claimed = hashes.get("sha256") if isinstance(hashes, dict) else None
     if not isinstance(claimed, str):
         return False
     try:
-        return decode_base64(claimed) == content_hash(pdu)
+        return decode_base64(claimed) == content_hash(pdu, version)
     except ValueError:
         return False
 
@@ -40,7 +41,7 @@ def signed_bytes(pdu: Mapping[str, Any], version: RoomVersion) -> bytes:
     redacted = redact(pdu, version)
     redacted.pop("signatures", None)
     redacted.pop("unsigned", None)
-    return encode_canonical(redacted)
+    return encode_event(redacted, version)
 
 
 def reference_hash(pdu: Mapping[str, Any], version: RoomVersion) -> bytes:
@@ -51,14 +52,24 @@ def reference_hash(pdu: Mapping[str, Any], version: RoomVersion) -> bytes:
     return sha256(signed_bytes(pdu, version)).digest()
 
 
-def event_id_of_hash(digest: bytes) -> str:
-    """The event id that a reference hash makes. spec: rooms, "Event IDs"."""
-    return "$" + encode_base64_url(digest)
+def event_id_of_hash(digest: bytes, version: RoomVersion) -> str:
+    """The event id that a reference hash makes. spec: rooms, "Event IDs".
+
+    Raises `ValueError` for versions whose event ids are made of something else.
+    """
+    if version.event_id_format is EventIdFormat.URL_SAFE_HASH:
+        return "$" + encode_base64_url(digest)
+    if version.event_id_format is EventIdFormat.HASH:
+        return "$" + encode_base64(digest)
+    raise ValueError(f"event ids of room version {version.identifier} are no hashes")
 
 
 def event_id(pdu: Mapping[str, Any], version: RoomVersion) -> str:
-    """The id of the event `pdu` in a room of this version."""
-    return event_id_of_hash(reference_hash(pdu, version))
+    """The id of the well-formed event `pdu` in a room of this version."""
+    if version.event_id_format is EventIdFormat.IN_PDU:
+        in_pdu: str = pdu["event_id"]
+        return in_pdu
+    return event_id_of_hash(reference_hash(pdu, version), version)
 
 
 def room_id_of_create(create_event_id: str) -> str:

@@ -23,6 +23,7 @@ _LOCALPART = re.compile(r"[a-z0-9._=/+-]+")
 _COMPLIANT_LOCALPART = re.compile(r"[!-9;-~]+")
 # 256 bits in 43 characters: the last one carries four of them, so its two lowest bits are zero.
 _HASH = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
+_STANDARD_HASH = re.compile(r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]")
 
 
 @attrs.frozen
@@ -48,6 +49,14 @@ class RoomId:
 
     opaque_id: str
     server_name: str | None
+
+
+@attrs.frozen
+class EventId:
+    """`$opaque_id:server_name`, the event ids of room versions 1 and 2."""
+
+    opaque_id: str
+    server_name: str
 
 
 @attrs.frozen
@@ -192,9 +201,23 @@ def check_event_id(event_id: str) -> None:
     _opaque(event_id, "$", "event id")
 
 
+def parse_event_id(event_id: str) -> EventId:
+    """Read an event id of room versions 1 and 2. spec: rooms, version 1, "Event IDs".
+
+    Raises `InvalidIdentifier`.
+    """
+    opaque_id, server_name = _localpart_and_server(event_id, "$", "event id")
+    return EventId(opaque_id=opaque_id, server_name=server_name)
+
+
 def is_hash_id(identifier: str, sigil: str) -> bool:
     """Whether `identifier` is `sigil` and 32 bytes in URL-safe unpadded base64, in their proper spelling."""
     return identifier.startswith(sigil) and _HASH.fullmatch(identifier, 1) is not None
+
+
+def is_standard_hash_id(identifier: str, sigil: str) -> bool:
+    """`is_hash_id` in the standard alphabet, as in room version 3."""
+    return identifier.startswith(sigil) and _STANDARD_HASH.fullmatch(identifier, 1) is not None
 
 
 def _opaque(identifier: str, sigil: str, what: str) -> str:

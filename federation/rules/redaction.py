@@ -11,7 +11,8 @@ from typing import Any
 
 import attrs
 
-from federation.rules.canonical_json import decode_json, encode_canonical
+from federation.rules.canonical_json import decode_json
+from federation.rules.event_json import encode_event
 from federation.rules.room_versions import RedactionRules, RoomVersion
 from storage.event import Event
 
@@ -46,7 +47,7 @@ def redact_event(event: Event, version: RoomVersion) -> Event:
     redacted = redact(decode_json(event.json), version)
     return attrs.evolve(
         event,
-        json=encode_canonical(redacted),
+        json=encode_event(redacted, version),
         content=redacted["content"],
         redacts=event.redacts if "redacts" in redacted else None,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import sha256
+from secrets import token_urlsafe
 from typing import Any
 
 import attrs
@@ -16,18 +17,21 @@ from nacl.exceptions import CryptoError
 from nacl.signing import SigningKey as NaclKey
 
 from federation.rules.base64 import decode_base64, encode_base64
-from federation.rules.canonical_json import decode_json, encode_canonical
+from federation.rules.canonical_json import decode_json, encode_lenient
 from federation.rules.errors import InvalidSignature
-from federation.rules.event_format import check_json, check_size, check_unsigned_format, event_of
+from federation.rules.event_format import check_size, check_unsigned_format, event_of
+from federation.rules.event_json import check_json, encode_event
 from federation.rules.hashing import content_hash, event_id_of_hash, signed_bytes
 from federation.rules.identifiers import server_of
-from federation.rules.room_versions import RoomVersion
+from federation.rules.room_versions import EventIdFormat, RoomVersion
 from storage.event import Event
 
 ALGORITHM = "ed25519"
 
 _NOT_HASHED = frozenset({"hashes", "signatures", "unsigned"})
 _NOT_SIGNED = frozenset({"signatures", "unsigned"})
+
+_OPAQUE_ID_SIZE = 24  # random bytes
 
 
 @attrs.frozen(eq=False)
@@ -85,7 +89,7 @@ def sign_event(
 
     spec: server-server-api, "Adding hashes and signatures to outgoing events". Raises `NotCanonicalJson`.
     """
-    hashed = {**pdu, "hashes": {"sha256": encode_base64(content_hash(pdu))}}
+    hashed = {**pdu, "hashes": {"sha256": encode_base64(content_hash(pdu, version))}}
     signature = _sign(signed_bytes(hashed, version), key)
     hashed["signatures"] = _with_signature(pdu.get("signatures"), server_name, key.key_id, signature)
     return hashed
@@ -99,7 +103,7 @@ def countersign_event(event: Event, server_name: str, key: SigningKey, version: 
     pdu = decode_json(event.json)
     signature = _sign(signed_bytes(pdu, version), key)
     pdu["signatures"] = _with_signature(pdu.get("signatures"), server_name, key.key_id, signature)
-    json = encode_canonical(pdu)
+    json = encode_event(pdu, version)
     check_size(json)
     return attrs.evolve(event, json=json)
 
@@ -116,21 +120,27 @@ def verify_event_signature(
     _verify(signed_bytes(pdu, version), pdu.get("signatures"), server_name, keys)
 
 
-def required_signatures(event: Event) -> frozenset[str]:
+def required_signatures(event: Event, version: RoomVersion) -> frozenset[str]:
     """The servers without whose signatures an event is dropped.
 
     That is the sender's, unless the event is an invite by a third-party identifier, which the invited user's
-    server may send.
+    server may send; and where event ids name a server, that one, if it is not the sender's.
     spec: server-server-api, "Validating hashes and signatures on received events".
     """
+    sender = server_of(event.sender)
+    required = frozenset() if _is_third_party_invite(event) else frozenset({sender})
+    if version.event_id_format is EventIdFormat.IN_PDU:
+        required |= {server_of(event.event_id)} - {sender}
+    return required
+
+
+def _is_third_party_invite(event: Event) -> bool:
     content = event.content
-    if (
+    return (
         event.type == "m.room.member"
         and content.get("membership") == "invite"
         and "third_party_invite" in content
-    ):
-        return frozenset()
-    return frozenset({server_of(event.sender)})
+    )
 
 
 def join_authoriser_server(event: Event, version: RoomVersion) -> str | None:
@@ -144,26 +154,62 @@ def join_authoriser_server(event: Event, version: RoomVersion) -> str | None:
     return server_of(authoriser) if isinstance(authoriser, str) and ":" in authoriser else None
 
 
-def build_event(fields: dict[str, Any], version: RoomVersion, server_name: str, key: SigningKey) -> Event:
+def build_event(
+    fields: dict[str, Any],
+    version: RoomVersion,
+    server_name: str,
+    key: SigningKey,
+    *,
+    reference_hashes: Mapping[str, bytes] | None = None,
+    opaque_id: str | None = None,
+) -> Event:
     """Hash and sign a new event of this server, and give it its id.
 
     `fields` are the PDU's members without `hashes`, `signatures` and `unsigned` (and without `room_id` for a
     create event of version 12). They belong to the event from here on: `content` is not copied.
+    `prev_events` and `auth_events` are event ids in every version. Where the version writes hashes beside
+    them (1 and 2), `reference_hashes` must have that of each, 32 bytes by `hashing.reference_hash`; the
+    event's id is `$opaque_id:server_name` there, random unless it is given.
     Raises `InvalidEventFormat` (`EventTooLarge`), `NotCanonicalJson`, `TooDeep`; `ValueError` where the
-    caller gives one of those three members.
+    caller gives one of those three members, or not all hashes.
     """
     if not _NOT_HASHED.isdisjoint(fields):
         raise ValueError("an event that is built has no hashes, signatures or unsigned yet")
+    if version.references_have_hashes:
+        fields = _with_reference_hashes(fields, reference_hashes or {})
+    if version.event_id_format is EventIdFormat.IN_PDU:
+        opaque_id = token_urlsafe(_OPAQUE_ID_SIZE) if opaque_id is None else opaque_id
+        fields = {**fields, "event_id": f"${opaque_id}:{server_name}"}
     check_json(fields, version)
     check_unsigned_format(fields, version)
-    hashed = sha256(encode_canonical(fields)).digest()
+    hashed = sha256(encode_event(fields, version)).digest()
     pdu = {**fields, "hashes": {"sha256": encode_base64(hashed)}}
     # The same bytes are signed and make the event's id.
     signed = signed_bytes(pdu, version)
     pdu["signatures"] = {server_name: {key.key_id: encode_base64(_sign(signed, key))}}
-    json = encode_canonical(pdu)
+    json = encode_event(pdu, version)
     check_size(json)
-    return event_of(pdu, json, event_id_of_hash(sha256(signed).digest()))
+    if version.event_id_format is EventIdFormat.IN_PDU:
+        event_id = pdu["event_id"]
+    else:
+        event_id = event_id_of_hash(sha256(signed).digest(), version)
+    return event_of(pdu, json, event_id, version)
+
+
+def _with_reference_hashes(fields: Mapping[str, Any], hashes: Mapping[str, bytes]) -> dict[str, Any]:
+    """`fields` with `[event id, {"sha256": reference hash}]` for every event id that they refer to."""
+    references = {
+        member: [[event_id, {"sha256": _hash_of(event_id, hashes)}] for event_id in fields[member]]
+        for member in ("prev_events", "auth_events")
+    }
+    return {**fields, **references}
+
+
+def _hash_of(event_id: str, hashes: Mapping[str, bytes]) -> str:
+    digest = hashes.get(event_id)
+    if digest is None:
+        raise ValueError(f"the reference hash of {event_id} is not given")
+    return encode_base64(digest)
 
 
 def verify_signature(message: bytes, signature: bytes, key: bytes) -> bool:
@@ -178,7 +224,8 @@ def verify_signature(message: bytes, signature: bytes, key: bytes) -> bool:
 
 
 def _bytes_to_sign(value: Mapping[str, Any]) -> bytes:
-    return encode_canonical({key: item for key, item in value.items() if key not in _NOT_SIGNED})
+    # Bodies of requests hold events, and those of old room versions may hold any JSON.
+    return encode_lenient({key: item for key, item in value.items() if key not in _NOT_SIGNED})
 
 
 def _sign(message: bytes, key: SigningKey) -> bytes:

@@ -80,7 +80,9 @@ class FirstEvents:
     def create(self) -> Draft:
         """`m.room.create`. Raises `BadJson`."""
         content = dict(self.options.creation_content or {})
-        content.pop("creator", None)  # only versions 1 to 10 have it
+        content.pop("creator", None)
+        if self.version.creator_in_content:
+            content["creator"] = self.creator
         content["room_version"] = self.version.identifier
         _check_kind(content, "m.federate", bool)
         _check_kind(content, "type", str)

@@ -9,10 +9,12 @@ from typing import Any
 from federation.rules.auth.power_levels import PowerLevels
 from federation.rules.auth.rules import check_auth
 from federation.rules.auth.state import AuthStateOf
-from federation.rules.canonical_json import encode_canonical
 from federation.rules.errors import AuthRefused
-from federation.rules.hashing import event_id, room_id_of_create
-from federation.rules.room_versions import ROOM_VERSIONS, RoomVersion
+from federation.rules.event_json import encode_event
+from federation.rules.hashing import content_hash, event_id, room_id_of_create
+from federation.rules.identifiers import server_of
+from federation.rules.room_versions import ROOM_VERSIONS, EventIdFormat, RoomVersion
+from federation.rules.rule_numbers import Rule
 from storage.event import Event
 
 VERSIONS = list(ROOM_VERSIONS.values())
@@ -29,11 +31,12 @@ LEVELS = {CREATOR: 100, ADMIN: 100, MODERATOR: 50}
 def create_event(version: RoomVersion, content: Mapping[str, Any] | None = None, **members: Any) -> Event:
     """A create event by `CREATOR`; its signature plays no part here."""
     own = {} if version.room_id_is_create_hash else {"room_id": "!room:a.example"}
+    creator = {"creator": CREATOR} if version.creator_in_content else {}
     return bare_event(
         version,
         "m.room.create",
         CREATOR,
-        {"room_version": version.identifier, **(content or {})},
+        {"room_version": version.identifier, **creator, **(content or {})},
         state_key="",
         **{**own, **members},
     )
@@ -59,8 +62,10 @@ def bare_event(
         **({} if state_key is None else {"state_key": state_key}),
         **members,
     }
+    if version.event_id_format is EventIdFormat.IN_PDU:
+        pdu.setdefault("event_id", f"${content_hash(pdu, version).hex()}:{server_of(sender)}")
     name = event_id(pdu, version)
-    return Event.decode(encode_canonical(pdu), name, pdu.get("room_id", room_id_of_create(name)))
+    return Event.decode(encode_event(pdu, version), name, pdu.get("room_id", room_id_of_create(name)))
 
 
 class Facts:
@@ -144,6 +149,6 @@ class Facts:
         return None
 
 
-def number(rules: tuple[str, str] | None, version: RoomVersion) -> str | None:
-    """Of a rule's numbers in versions 11 and 12, that of `version`; None stands for "allowed"."""
-    return None if rules is None else rules[VERSIONS.index(version)]
+def number(rule: Rule | None, version: RoomVersion) -> str | None:
+    """The number of a rule in the text of `version`; None stands for "allowed"."""
+    return None if rule is None else version.rule_numbers[rule]

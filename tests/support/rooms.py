@@ -12,6 +12,7 @@ from federation.rules.auth.rules import check_auth
 from federation.rules.auth.selection import auth_event_keys, check_auth_events
 from federation.rules.auth.state import AuthStateOf
 from federation.rules.canonical_json import decode_json
+from federation.rules.hashing import reference_hash
 from federation.rules.identifiers import server_of
 from federation.rules.keys import signing_key_of_seed
 from federation.rules.room_versions import DEFAULT_ROOM_VERSION, ROOM_VERSIONS, RoomVersion
@@ -59,7 +60,9 @@ class Room:
         self.heads: tuple[Event, ...] = ()
         self._state_after: dict[str, State] = {}
         self._given_id: dict[str, str] = {}
-        full: dict[str, Any] = {"room_version": self.version.identifier, **(content or {})}
+        own = {"creator": creator} if self.version.creator_in_content else {}
+        full: dict[str, Any] = {"room_version": self.version.identifier, **own, **(content or {})}
+        self._localpart = localpart
         if self.version.room_id_is_create_hash:
             full["example.localpart"] = localpart
         else:
@@ -103,15 +106,25 @@ class Room:
         }
         if state_key is not None:
             fields["state_key"] = state_key
-        event = self._sign(fields)
+        event = self._sign(fields, [*previous, *cited])
         if check:
             self._check(event, cited, state)
         self._append(event, previous, state)
         return event
 
-    def _sign(self, fields: dict[str, Any]) -> Event:
+    def _sign(self, fields: dict[str, Any], references: Sequence[Event]) -> Event:
         server_name = server_of(fields["sender"])
-        event = build_event(fields, self.version, server_name, signing_key(server_name))
+        hashes: dict[str, bytes] = {}
+        if self.version.references_have_hashes:
+            hashes = {event.event_id: reference_hash(pdu_of(event), self.version) for event in references}
+        event = build_event(
+            fields,
+            self.version,
+            server_name,
+            signing_key(server_name),
+            reference_hashes=hashes,
+            opaque_id=f"{self._localpart}-{len(self.events)}",
+        )
         authoriser = join_authoriser_server(event, self.version)
         if authoriser is not None:
             event = countersign_event(event, authoriser, signing_key(authoriser), self.version)

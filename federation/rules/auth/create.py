@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rule 1: `m.room.create`; and whether the room lets other servers in.
 
-spec: rooms, "Authorisation rules", 1, 2 (version 12) and 3 or 4.
+spec: rooms, "Authorisation rules", 1, 2 (version 12) and 3 (4 in version 12).
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ def check_create(event: Event, version: RoomVersion) -> None:
     known = event.content.get("room_version", version.identifier)
     if type(known) is not str or known not in ROOM_VERSIONS:
         raise refused(version, Rule.CREATE_ROOM_VERSION, "the create event's room version is unknown")
+    # 1.4 (versions 1 to 10): there must be a `creator`.
+    if version.creator_in_content and "creator" not in event.content:
+        raise refused(version, Rule.CREATE_CREATOR, "the create event names no `creator`")
     # 1.4 (version 12): `additional_creators` must be an array of user ids.
     if version.creators_have_infinite_power:
         additional = event.content.get("additional_creators", [])

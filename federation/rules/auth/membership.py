@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`m.room.member`: rule 4 of version 11, rule 5 of version 12. spec: rooms, "Authorisation rules"."""
+"""`m.room.member`: rule 4 of versions 6 to 11, rule 5 of the others. spec: rooms, "Authorisation rules"."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import attrs
 
-from federation.rules.auth.power_levels import PowerLevels
+from federation.rules.auth.power_levels import PowerLevels, room_creator
 from federation.rules.auth.refusal import refused
 from federation.rules.auth.state import AuthState
 from federation.rules.auth.third_party_invite import check_third_party_invite
@@ -32,6 +32,10 @@ class _Change:
     @property
     def sender(self) -> str:
         return self.event.sender
+
+    @property
+    def creator(self) -> str | None:
+        return room_creator(self.create, self.version)
 
     @property
     def join_rule(self) -> object:
@@ -83,7 +87,7 @@ def _check_join(change: _Change) -> None:
     """.3: join."""
     event, target = change.event, change.target
     # .3.1: the creator's first join, right after the create event.
-    if event.prev_events == (change.create.event_id,) and target == change.create.sender:
+    if event.prev_events == (change.create.event_id,) and target == change.creator:
         return
     # .3.2: users join themselves.
     if change.sender != target:

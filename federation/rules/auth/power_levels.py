@@ -7,7 +7,6 @@ spec: client-server-api, "m.room.power_levels"; rooms, "Authorisation rules", 9 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -27,16 +26,24 @@ INFINITE: Level = math.inf
 
 SINGLE_LEVELS = ("users_default", "events_default", "state_default", "ban", "redact", "kick", "invite")
 
-_STRINGY = re.compile(r"\s*[+-]?[0-9]{1,20}\s*", re.ASCII)
+# What the interpreter converts at once; more significant digits are no level.
+_MAX_DIGITS = 4300
+
+
+def room_creator(create: Event, version: RoomVersion) -> str | None:
+    """Who created the room: `content.creator`, or from version 11 on the sender of the create event."""
+    if not version.creator_in_content:
+        return create.sender
+    creator = create.content.get("creator")
+    return creator if type(creator) is str else None
 
 
 def creators(create: Event, version: RoomVersion) -> frozenset[str]:
     """The room's creators. spec: rooms, version 12, "Authorisation rules"."""
-    if not version.creators_have_infinite_power:
-        return frozenset({create.sender})
-    additional = create.content.get("additional_creators")
-    others = additional if type(additional) is list else []
-    return frozenset({create.sender, *(user for user in others if type(user) is str)})
+    creator = room_creator(create, version)
+    own = frozenset() if creator is None else frozenset({creator})
+    additional = create.content.get("additional_creators") if version.creators_have_infinite_power else None
+    return own.union(user for user in additional if type(user) is str) if type(additional) is list else own
 
 
 @attrs.frozen
@@ -66,7 +73,7 @@ class PowerLevels:
         infinite = creators(create, version) if version.creators_have_infinite_power else frozenset()
         users = _levels(content.get("users"), read)
         if power_levels is None and not infinite:
-            users = {create.sender: 100}
+            users = dict.fromkeys(creators(create, version), 100)
         return cls(
             creators=infinite,
             users=users,
@@ -117,9 +124,20 @@ def _lenient_integer(value: Any) -> int | None:
         return value
     if type(value) is float and math.isfinite(value):
         return int(value)
-    if type(value) is str and _STRINGY.fullmatch(value):
-        return int(value)
-    return None
+    return _stringy_integer(value) if type(value) is str else None
+
+
+def _stringy_integer(text: str) -> int | None:
+    """The integer in `text`, with whitespace, a sign and leading zeroes as may be."""
+    text = text.strip()
+    digits = text[1:] if text.startswith(("+", "-")) else text
+    if not (digits.isascii() and digits.isdecimal()):
+        return None
+    significant = digits.lstrip("0")
+    if len(significant) > _MAX_DIGITS:
+        return None
+    level = int(significant or "0")
+    return -level if text.startswith("-") else level
 
 
 def _level(content: Mapping[str, Any], key: str, default: int, read: Callable[[Any], int | None]) -> int:

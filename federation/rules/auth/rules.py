@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from federation.rules.auth.aliases import check_aliases
 from federation.rules.auth.create import check_create, check_federate, check_room
 from federation.rules.auth.membership import check_member
 from federation.rules.auth.power_levels import PowerLevels, check_power_levels
+from federation.rules.auth.redactions import check_redaction
 from federation.rules.auth.refusal import refused
 from federation.rules.auth.state import AuthState
 from federation.rules.room_versions import RoomVersion
@@ -34,6 +36,10 @@ def check_auth(
         return
     create = check_room(event, state.create, version)
     check_federate(event, create, version)
+    # 4 (versions 1 to 5): aliases.
+    if version.aliases_rule and event.type == "m.room.aliases":
+        check_aliases(event, version)
+        return
     levels = power_levels or PowerLevels.of(create, state.power_levels, version)
     # 4: memberships.
     if event.type == "m.room.member":
@@ -46,6 +52,9 @@ def check_auth(
     # 9: power levels.
     if event.type == "m.room.power_levels":
         check_power_levels(event, create, state.power_levels, levels, version)
+    # 11 (versions 1 and 2): redactions.
+    elif version.redaction_rule and event.type == "m.room.redaction":
+        check_redaction(event, levels, version)
 
 
 def _check_level(event: Event, levels: PowerLevels, version: RoomVersion) -> None:

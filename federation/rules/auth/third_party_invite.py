@@ -10,7 +10,7 @@ from typing import Any
 from federation.rules.auth.refusal import refused
 from federation.rules.auth.state import AuthState
 from federation.rules.base64 import decode_base64
-from federation.rules.canonical_json import encode_canonical
+from federation.rules.canonical_json import encode_lenient
 from federation.rules.room_versions import RoomVersion
 from federation.rules.rule_numbers import Rule
 from federation.rules.signing import ALGORITHM, verify_signature
@@ -53,7 +53,7 @@ def check_third_party_invite(event: Event, target: str, state: AuthState, versio
 
 
 def _is_signed(signed: Mapping[str, Any], pending: Mapping[str, Any]) -> bool:
-    message = encode_canonical({k: v for k, v in signed.items() if k not in ("signatures", "unsigned")})
+    message = encode_lenient({k: v for k, v in signed.items() if k not in ("signatures", "unsigned")})
     pairs = product(_signatures(signed.get("signatures")), set(_public_keys(pending)))
     return any(verify_signature(message, signature, key) for signature, key in islice(pairs, MAX_TRIES))
 
