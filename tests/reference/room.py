@@ -47,10 +47,10 @@ class NaiveRoom:
         """
         current = self.current
         for event in batch:
-            self._place(event)
+            self.place(event)
             if event.event_id in self.rejected:
                 continue
-            refusal = self._refusal(event, current)
+            refusal = self.refusal(event, current)
             if refusal is not None:
                 self.soft_failed[event.event_id] = refusal
                 continue
@@ -68,13 +68,13 @@ class NaiveRoom:
             self._resolutions[name] = naive_resolve(self.version, states, self.events, self.rejected)
         return self._resolutions[name]
 
-    def _place(self, event: Event) -> None:
-        """The states before and after an event, and its checks 4 and 5."""
+    def place(self, event: Event) -> None:
+        """Find the states before and after an event, and do its checks 4 and 5."""
         before = self.resolved(event.prev_events)
         self.events[event.event_id] = event
         self.before[event.event_id] = self.after[event.event_id] = before
         # 4 and 5
-        refusal = self._refusal_by_auth_events(event) or self._refusal(event, before)
+        refusal = self._refusal_by_auth_events(event) or self.refusal(event, before)
         if refusal is not None:
             self.rejected[event.event_id] = refusal
         elif event.state_key is not None:
@@ -86,12 +86,12 @@ class NaiveRoom:
             check_auth_events(event, cited, self.rejected, self.version)
         except AuthRefused as refused:
             return refused.rule
-        return self._refusal(event, self._state_of(cited))
+        return self.refusal(event, self._state_of(cited))
 
     def _state_of(self, events: Iterable[Event]) -> State:
         return {(e.type, e.state_key): e.event_id for e in events if e.state_key is not None}
 
-    def _refusal(self, event: Event, state: State) -> str | None:
+    def refusal(self, event: Event, state: State) -> str | None:
         """The number of the rule by which `state` refuses an event."""
         facts = dict(state)
         if self.version.room_id_is_create_hash:  # the room id implies the create event

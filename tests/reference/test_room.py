@@ -71,6 +71,19 @@ def test_a_banned_user_on_an_old_branch(version: str) -> None:
     assert found.current == found.before[d.event_id] == state_ids(room, b)
 
 
+def test_a_banned_user_on_an_old_branch_in_version_1() -> None:
+    """As the text says of its example: C is in the resolved state, and clients must be told."""
+    room = named_room("1")
+    a = room.events[-1]
+    b = room.ban(ALICE, CARL)
+    c = room.set_state(CARL, "m.room.name", {"name": "c"}, after=[a])
+    d = room.message(ALICE, after=[b, c])
+    found = naive(room, room.events[:-2], [c])
+    assert found.soft_failed == {c.event_id: "6"}
+    found.receive([d])
+    assert found.current == found.before[d.event_id] == {**state_ids(room, b), NAME: c.event_id}
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_ban_that_comes_later_takes_a_key_away(version: str) -> None:
     room = named_room(version)
