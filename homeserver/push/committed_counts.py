@@ -12,7 +12,7 @@ import attrs
 from homeserver.push.reading import Reading, RoomLines
 from homeserver.push.unread import RoomUnread
 from storage.engine.database import Database, Transaction
-from storage.events import NewEvent
+from storage.events import NewEvent, OutlierPlaced
 from storage.notification_counts import ThreadCountsStore
 from storage.notification_exceptions import NotificationException, NotificationExceptions
 from storage.read_points import ReadHere, ReadPoints, ReadUpTo
@@ -32,10 +32,10 @@ class _Memory:
     rooms: OrderedDict[int, RoomLines] = attrs.field(factory=OrderedDict)
     readings: OrderedDict[tuple[int, int], Reading] = attrs.field(factory=OrderedDict)
 
-    def event(self, record: NewEvent, base: int) -> None:
+    def event(self, record: NewEvent | OutlierPlaced, base: int) -> None:
         stored = record.stored
         room = self.rooms.get(record.room)
-        if room is None or stored.rejected or stored.soft_failed or stored.topo is None:
+        if room is None or stored.rejected or stored.soft_failed:
             return
         room.advance(
             stored.thread, CountsAt(base + record.index, stored.notify_count, stored.highlight_count)
@@ -59,6 +59,7 @@ class _Memory:
 
 _ADVANCE: dict[type[Any], Callable[[_Memory, Any, int], None]] = {
     NewEvent: _Memory.event,
+    OutlierPlaced: _Memory.event,
     NotificationException: _Memory.exception,
     ReadHere: _Memory.read_here,
     ReadUpTo: _Memory.read_up_to,

@@ -10,11 +10,12 @@ spec: client-server-api, "Receiving notifications".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import attrs
 
-from federation.graph.contributors import Appended, Contribution, EventCounts
+from federation.graph.contributors import Appended, Contribution, EventCounts, Resolved
 from federation.graph.current_state import CurrentState
 from homeserver.push.rules.classification import Classification, Deviation, classify
 from homeserver.push.rules.compiled import DEFAULT_RULES, CompiledRules
@@ -69,7 +70,8 @@ class NotificationCounts:
       marks its thread read up to it, as the specification says ("Marking notifications as read"); Synapse
       waits for a receipt. State events do not: a server sends them in users' names, after a change of
       profile into every room.
-    - A rejected or soft-failed event is not counted. One that is redacted stays counted until it is read.
+    - An event that is not shown is not counted: a rejected or soft-failed one, one before which the state is
+      unknown. One that is redacted stays counted until it is read.
     """
 
     def __init__(
@@ -110,12 +112,12 @@ class NotificationCounts:
 
     def contribute(self, memory: RoomMemory, appended: Appended) -> Contribution:
         """The event's cumulative counts, its exceptions, and the points up to which it makes users read."""
-        newcomers = self._follow_members(memory, appended) if appended.changes else ()
-        event = appended.stored.event
+        newcomers = self._follow_members(memory, appended)
+        stored, event = appended.stored, appended.stored.event
         thread = memory.recent.place(event.event_id, event.content)
         counts = before = memory.main if thread is None else memory.threads.get(thread, _NONE)
         records: list[Any] = []
-        if not (appended.stored.rejected or appended.stored.soft_failed):
+        if not (stored.rejected or stored.soft_failed or stored.before is None):
             outcome = self._classify(memory, appended)
             if outcome.notify:
                 counts = _Counts(before.notify + 1, before.highlight + outcome.highlight)
@@ -123,34 +125,30 @@ class NotificationCounts:
                 if thread is not None:
                     records.append(ThreadCounts(appended.room, thread, appended.index, *counts))
             records.extend(_of_users(memory, appended, thread or MAIN, outcome, counts))
-        records.extend(
-            ReadHere(account, appended.room, EVERY_THREAD, appended.index, *memory.main)
-            for account in newcomers
-        )
+        records.extend(_of_newcomers(memory, appended, newcomers))
         return Contribution(records, EventCounts(thread, counts.notify, counts.highlight))
+
+    def resolved(self, memory: RoomMemory, resolved: Resolved) -> Contribution:
+        """Who is in the room by a resolution counts from there on."""
+        return Contribution(_of_newcomers(memory, resolved, self._follow_members(memory, resolved)))
 
     def _is_local(self, user_id: str) -> bool:
         return user_id.endswith(self._suffix) and user_id.partition(":")[2] == self._suffix[1:]
 
-    def _follow_members(self, memory: RoomMemory, appended: Appended) -> list[int]:
+    def _follow_members(self, memory: RoomMemory, cause: Appended | Resolved) -> list[int]:
         """Take in who has joined and left; returns the accounts of local users who are joined from now on."""
         newcomers = []
-        for change in appended.changes:
+        for change in cause.changes:
             if change.type != "m.room.member":
                 continue
             user = change.state_key
-            if change.new is None or appended.state.membership(user) != "join":
+            if change.new is None or cause.state.membership(user) != "join":
                 memory.joined.pop(user, None)
             elif user not in memory.joined:
-                memory.joined[user] = account = self._account(user, appended)
+                memory.joined[user] = account = self._strings.known(user) if self._is_local(user) else None
                 if account is not None:
                     newcomers.append(account)
         return newcomers
-
-    def _account(self, user: str, appended: Appended) -> int | None:
-        if not self._is_local(user):
-            return None
-        return appended.state_key if appended.stored.event.state_key == user else self._strings.known(user)
 
     def _classify(self, memory: RoomMemory, appended: Appended) -> Classification:
         power = appended.state.power
@@ -162,6 +160,11 @@ class NotificationCounts:
             is_recipient=memory.is_recipient,
         )
         return classify(self._rules, event, context)
+
+
+def _of_newcomers(memory: RoomMemory, cause: Appended | Resolved, accounts: Sequence[int]) -> list[ReadHere]:
+    """The points from which the counts of those who have joined begin."""
+    return [ReadHere(account, cause.room, EVERY_THREAD, cause.index, *memory.main) for account in accounts]
 
 
 def _of_users(

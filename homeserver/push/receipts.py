@@ -34,10 +34,13 @@ class PointsOfReceipts:
     ) -> Sequence[ReadUpTo]:
         """The records to be written with the receipt that the user `account` has set on `stored`.
 
-        None where the event has no place in the room's order, or the thread's name is none that one can have.
+        None where the event came without being news (an outlier, or a backfilled one at a negative
+        position), or the thread's name is none that one can have.
         """
         thread = EVERY_THREAD if receipt.thread is None else receipt.thread
-        if stored.position is None or not (thread in (EVERY_THREAD, MAIN) or is_event_id(thread)):
+        if stored.position is None or stored.position <= 0:
+            return ()
+        if not (thread in (EVERY_THREAD, MAIN) or is_event_id(thread)):
             return ()
         counted = MAIN if thread == EVERY_THREAD else thread
         if (stored.thread or MAIN) == counted:

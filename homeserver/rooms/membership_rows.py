@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from federation.graph.contributors import Appended, Contribution, StateKeyChange
+from federation.graph.contributors import Appended, Contribution, Resolved, StateKeyChange
 from federation.graph.current_state import CurrentState
 from storage.memberships import Membership
 from storage.strings import Strings
@@ -32,11 +32,16 @@ class MembershipRows:
 
     def contribute(self, memory: Any, appended: Appended) -> Contribution:  # noqa: ARG002
         """The rows of the member events among the changes."""
-        if not appended.changes:
-            return _NOTHING
+        return self._rows(appended)
+
+    def resolved(self, memory: Any, resolved: Resolved) -> Contribution:  # noqa: ARG002
+        """As `contribute`, for changes that no event brings."""
+        return self._rows(resolved)
+
+    def _rows(self, cause: Appended | Resolved) -> Contribution:
         rows = [
-            self._row(appended, change)
-            for change in appended.changes
+            self._row(cause, change)
+            for change in cause.changes
             if change.type == _MEMBER and self._is_local(change.state_key)
         ]
         return Contribution(records=rows) if rows else _NOTHING
@@ -44,20 +49,18 @@ class MembershipRows:
     def _is_local(self, user_id: str) -> bool:
         return user_id.startswith("@") and user_id.partition(":")[2] == self._server_name
 
-    def _row(self, appended: Appended, change: StateKeyChange) -> Membership:
-        event = appended.stored.event
-        is_own = event.type == _MEMBER and event.state_key == change.state_key
-        account = appended.state_key if is_own else self._strings.known(change.state_key)
+    def _row(self, cause: Appended | Resolved, change: StateKeyChange) -> Membership:
+        account = self._strings.known(change.state_key)
         assert account is not None, "the strings of a change are interned before it is made"
         value = change.new or change.old
         assert value is not None, "a change has a value on one side at least"
         # A key that a resolution takes away leaves the user outside, by what was their last member event.
-        membership = "leave" if change.new is None else appended.state.membership(change.state_key) or "leave"
+        membership = "leave" if change.new is None else cause.state.membership(change.state_key) or "leave"
         return Membership(
             account=account,
-            room=appended.room,
+            room=cause.room,
             membership=membership,
             event=value.number,
             forgotten=self._forget_on_leave and membership in _GONE,
-            index=appended.index,
+            index=cause.index,
         )

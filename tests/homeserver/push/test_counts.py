@@ -8,10 +8,14 @@ from typing import Any
 import attrs
 import pytest
 
+from federation.graph.contributors import Appended, Contribution, EventCounts, Resolved, StateKeyChange
+from federation.graph.current_state import CurrentState
 from federation.graph.drafts import Draft
 from federation.graph.room import RoomGraph
 from storage.engine.database import Database
 from storage.event import StoredEvent
+from storage.read_points import ReadHere
+from storage.threads import EVERY_THREAD
 from tests.support.counting import Counting, counting_over
 from tests.support.graphs import ALICE, BOB, just, member, message, public_room, state
 
@@ -274,3 +278,55 @@ async def test_an_account_that_memory_has_no_room_for_is_counted_too(database: D
     for user, expected in ((BOB, [1, 1]), (CAROL, [1, 0]), (ALICE, [0, 0]), (BOB, [1, 1])):
         found = await room.counting.unread(user, both)
         assert [found[r].notification_count for r in both] == expected
+
+
+async def state_of(room: Room) -> CurrentState:
+    states: list[CurrentState] = []
+
+    def look(current: CurrentState) -> tuple[Draft, ...]:
+        states.append(current)
+        return ()
+
+    await room.graph.append(look)
+    return states[0]
+
+
+async def number_of(room: Room, name: str) -> int:
+    return (await room.counting.storage.strings.intern([name]))[name]
+
+
+@pytest.mark.parametrize("unseen", [{"rejected": True}, {"soft_failed": True}, {"before": None}])
+async def test_what_is_not_shown_does_not_count(database: Database, unseen: dict[str, Any]) -> None:
+    room = await room_over(database)
+    stored = await room.text(ALICE, **mentions(BOB))
+    contributor, current = room.counting.contributor, await state_of(room)
+    memory = await contributor.load(room.graph.room, room.graph.room_id, current)
+    sender = await number_of(room, ALICE)
+    appended = Appended(stored, room.graph.room, 0, None, sender, index=1, changes=(), state=current)
+    hidden = contributor.contribute(memory, attrs.evolve(appended, stored=attrs.evolve(stored, **unseen)))
+    assert hidden == Contribution([], EventCounts(None, 1, 0))
+    assert contributor.contribute(memory, appended).counts == EventCounts(None, 2, 0)
+
+
+async def test_who_comes_and_goes_by_a_resolution(database: Database) -> None:
+    room = await room_over(database)
+    await room.text(ALICE)
+    contributor, current = room.counting.contributor, await state_of(room)
+    memory = await contributor.load(room.graph.room, room.graph.room_id, current)
+    entry = current.get("m.room.member", BOB)
+    bob = await number_of(room, BOB)
+    gone = Resolved(room.graph.room, 1, [StateKeyChange("m.room.member", BOB, entry, None)], current)
+    assert contributor.resolved(memory, gone) == Contribution([])
+    assert not memory.is_recipient(BOB)
+    back = Resolved(room.graph.room, 2, [StateKeyChange("m.room.member", BOB, None, entry)], current)
+    point = ReadHere(bob, room.graph.room, EVERY_THREAD, 2, notify=1, highlight=0)
+    assert contributor.resolved(memory, back) == Contribution([point])
+    assert contributor.resolved(memory, back) == Contribution([])
+    assert memory.is_recipient(BOB)
+
+
+async def test_a_receipt_on_a_backfilled_event_reads_nothing(database: Database) -> None:
+    room = await room_over(database)
+    stored = await room.text(ALICE)
+    await room.read(BOB, attrs.evolve(stored, position=-7))
+    assert await room.unread(BOB) == (1, 0, {})

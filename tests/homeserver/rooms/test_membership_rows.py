@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import pytest
 
-from federation.graph.contributors import Appended, Contribution, StateKeyChange
+from federation.graph.contributors import Appended, Contribution, Resolved, StateKeyChange
 from federation.graph.current_state import StateEntry
 from homeserver.rooms.membership_rows import MembershipRows
 from storage.engine.database import Database
@@ -33,6 +33,10 @@ class Rows:
         assert self.told is not None
         self.last = appended
         return self.told.contribute(memory, appended)
+
+    def resolved(self, memory: Any, resolved: Resolved) -> Contribution:
+        assert self.told is not None
+        return self.told.resolved(memory, resolved)
 
 
 def graphs_with_rows(database: Database, **options: bool) -> tuple[Graphs, Rows]:
@@ -104,3 +108,8 @@ async def test_changes_that_come_without_an_event_of_their_own(database: Databas
         appended = attrs.evolve(rows.last, changes=[StateKeyChange("m.room.topic", "", None, value), change])
         expected = Membership(account, room.room, membership, bob.number, index=1)
         assert rows.told.contribute(None, appended) == Contribution(records=[expected])
+        resolved = Resolved(room.room, 7, appended.changes, appended.state)
+        alone = Contribution(records=[attrs.evolve(expected, index=7)])
+        assert rows.told.resolved(None, resolved) == alone
+    nothing = Resolved(room.room, 7, [StateKeyChange("m.room.topic", "", value, None)], rows.last.state)
+    assert rows.told.resolved(None, nothing) == Contribution()
