@@ -417,7 +417,8 @@ def valid_orders(room: RandomRoom, count: int, random: Random) -> list[list[list
 def _order(events: Sequence[Event], random: Random) -> list[Event]:
     """A random topological order; at times of the kind that follows one branch for long."""
     latest_first = random.random() < 0.5
-    waiting, order, placed = list(events), [], set[str]()
+    waiting, placed = list(events), set[str]()
+    order: list[Event] = []
     while waiting:
         ready = [e for e in waiting if placed.issuperset((*e.prev_events, *e.auth_events))]
         following = [e for e in ready if order and order[-1].event_id in e.prev_events]

@@ -25,6 +25,7 @@ class NaiveRoom:
 
     - `before`, `after`: the state before and after each event, whole
     - `rejected`, `soft_failed`: event id → number of the rule that refused it
+    - `rejected_by_auth_events`: those of `rejected` that fail check 4 already
     - `extremities`: the forward extremities, and `current` the resolution of the states after them
     """
 
@@ -34,6 +35,7 @@ class NaiveRoom:
         self.before: dict[str, State] = {}
         self.after: dict[str, State] = {}
         self.rejected: dict[str, str] = {}
+        self.rejected_by_auth_events: set[str] = set()
         self.soft_failed: dict[str, str] = {}
         self.extremities: set[str] = set()
         self.current: State = {}
@@ -73,8 +75,12 @@ class NaiveRoom:
         before = self.resolved(event.prev_events)
         self.events[event.event_id] = event
         self.before[event.event_id] = self.after[event.event_id] = before
-        # 4 and 5
-        refusal = self._refusal_by_auth_events(event) or self.refusal(event, before)
+        # 4
+        refusal = self._refusal_by_auth_events(event)
+        if refusal is not None:
+            self.rejected_by_auth_events.add(event.event_id)
+        # 5
+        refusal = refusal or self.refusal(event, before)
         if refusal is not None:
             self.rejected[event.event_id] = refusal
         elif event.state_key is not None:
