@@ -25,6 +25,9 @@ MODERATOR = "@moderator:a.example"
 USER = "@user:b.example"
 OTHER = "@other:c.example"
 
+# The first version that knows a join rule.
+JOIN_RULES = {"public": 1, "invite": 1, "knock": 7, "restricted": 8, "knock_restricted": 10}
+
 LEVELS = {CREATOR: 100, ADMIN: 100, MODERATOR: 50}
 
 
@@ -147,6 +150,11 @@ class Facts:
         except AuthRefused as error:
             return error.rule
         return None
+
+
+def since(version: RoomVersion, first: int) -> bool:
+    """Whether `version` is that version or a later one."""
+    return int(version.identifier) >= first
 
 
 def number(rule: Rule | None, version: RoomVersion) -> str | None:

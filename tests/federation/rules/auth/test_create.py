@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The create event, the room it makes, and `m.federate`. spec: rooms, versions 11 and 12, rules 1 to 4."""
+"""The create event, the room it makes, and `m.federate`. spec: rooms, "Authorisation rules", 1 to 4."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from federation.rules.auth.rules import check_auth
 from federation.rules.auth.state import AuthStateOf
 from federation.rules.errors import AuthRefused
 from federation.rules.room_versions import ROOM_VERSIONS, RoomVersion
+from federation.rules.rule_numbers import Rule
 from storage.event import Event
-from tests.support.judging import CREATOR, USER, VERSIONS, Facts, bare_event, create_event, number
+from tests.support.judging import CREATOR, USER, VERSIONS, Facts, bare_event, create_event, number, since
 
 pytestmark = pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.identifier)
 
@@ -40,7 +41,7 @@ def test_room_id(version: RoomVersion) -> None:
     own = create_event(version, room_id="!room:a.example")
     others = create_event(version, room_id="!room:b.example")
     hashed = create_event(version, room_id="!Rqnc-F-dvnEYJTyHq_iKxU2bZ1CI92-kuZq3a5lr5Zg")
-    expected = {"11": (None, "1.2", "1.2"), "12": ("1.2", "1.2", "1.2")}[version.identifier]
+    expected = ("1.2" if since(version, 12) else None, "1.2", "1.2")
     assert (refusal(own, version), refusal(others, version), refusal(hashed, version)) == expected
 
 
@@ -49,15 +50,22 @@ def test_the_domain_of_the_room_id_has_its_port(version: RoomVersion) -> None:
         assert refusal(create_event(version, room_id="!room:a.example:8448"), version) == "1.2"
 
 
-@pytest.mark.parametrize("known", ["1", "13", "", "org.example", 11, 12, None, [], {}])
+@pytest.mark.parametrize("known", ["0", "13", "", "org.example", 1, 11, 12, None, [], {}])
 def test_unknown_room_versions(version: RoomVersion, known: Any) -> None:
     assert refusal(create_event(version, {"room_version": known}), version) == "1.3"
 
 
 def test_a_room_version_may_be_absent(version: RoomVersion) -> None:
     own = {} if version.room_id_is_create_hash else {"room_id": "!room:a.example"}
-    event = bare_event(version, "m.room.create", CREATOR, {}, state_key="", **own)
+    event = bare_event(version, "m.room.create", CREATOR, {"creator": CREATOR}, state_key="", **own)
     assert refusal(event, version) is None
+
+
+@pytest.mark.parametrize("content", [{"creator": CREATOR}, {"creator": USER}, {"creator": None}, {}])
+def test_the_creator_must_be_named_in_versions_1_to_10(version: RoomVersion, content: Any) -> None:
+    own = {} if version.room_id_is_create_hash else {"room_id": "!room:a.example"}
+    event = bare_event(version, "m.room.create", CREATOR, content, state_key="", **own)
+    assert refusal(event, version) == (None if content or since(version, 11) else "1.4")
 
 
 @pytest.mark.parametrize("name", ROOM_VERSIONS)
@@ -74,8 +82,8 @@ def test_additional_creators(version: RoomVersion, creators: list[str]) -> None:
     "creators", [None, "@a:a", {}, {"@a:a": 1}, 5, [5], [None], [[USER]], ["user"], [USER, "@a"], ["@a:b c"]]
 )
 def test_additional_creators_that_are_none(version: RoomVersion, creators: Any) -> None:
-    """In version 11 the key means nothing."""
-    expected = {"11": None, "12": "1.4"}[version.identifier]
+    """Before version 12 the key means nothing."""
+    expected = "1.4" if since(version, 12) else None
     assert refusal(create_event(version, {"additional_creators": creators}), version) == expected
 
 
@@ -83,7 +91,7 @@ def test_a_room_without_create_event(version: RoomVersion) -> None:
     facts = Facts(version)
     with pytest.raises(AuthRefused) as caught:
         check_auth(facts.member(USER, USER, "join"), AuthStateOf(), version)
-    assert caught.value.rule == number(("2.4", "2"), version)
+    assert caught.value.rule == ("2" if since(version, 12) else "2.4")
 
 
 def test_an_event_of_another_room(version: RoomVersion) -> None:
@@ -91,7 +99,7 @@ def test_an_event_of_another_room(version: RoomVersion) -> None:
     other = create_event(version, {"other": 1})
     room_id = other.room_id if version.room_id_is_create_hash else "!other:a.example"
     event = facts.event("m.room.message", USER, room_id=room_id)
-    assert facts.refusal(event) == {"11": None, "12": "2"}[version.identifier]
+    assert facts.refusal(event) == ("2" if since(version, 12) else None)
 
 
 @pytest.mark.parametrize(
@@ -113,4 +121,4 @@ def test_federate(version: RoomVersion, federate: Any, sender: str, allowed: boo
     event = facts.event(event_type, sender, {"membership": "leave"}, state_key=sender, prev_events=["$x"])
     if event_type == "m.room.message":
         event = attrs.evolve(event, state_key=None)
-    assert facts.refusal(event) == (None if allowed else number(("3", "4"), version))
+    assert facts.refusal(event) == (None if allowed else number(Rule.FEDERATE, version))

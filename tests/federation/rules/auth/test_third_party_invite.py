@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Invites by a third-party identifier. spec: rooms, version 11, rule 4.4.1; version 12, rule 5.4.1."""
+"""Invites by a third-party identifier. spec: rooms, "Authorisation rules"."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ import signedjson.sign
 from federation.rules.auth.third_party_invite import MAX_TRIES
 from federation.rules.base64 import encode_base64, encode_base64_url
 from federation.rules.room_versions import RoomVersion
+from federation.rules.rule_numbers import Rule
 from federation.rules.signing import sign_json
 from storage.event import Event
 from tests.support.judging import ADMIN, CREATOR, LEVELS, OTHER, USER, VERSIONS, Facts, number
 from tests.support.rooms import signing_key
-
-Numbers = tuple[str, str] | None
 
 pytestmark = pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.identifier)
 
@@ -63,7 +62,9 @@ def test_the_signature_of_the_reference_library(version: RoomVersion) -> None:
 
 def test_the_banned(version: RoomVersion) -> None:
     facts = room(version, "ban")
-    assert facts.refusal(invite(facts, {"signed": signed()})) == number(("4.4.1.1", "5.4.1.1"), version)
+    assert facts.refusal(invite(facts, {"signed": signed()})) == number(
+        Rule.THIRD_PARTY_TARGET_BANNED, version
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,7 @@ def test_the_banned(version: RoomVersion) -> None:
 )
 def test_without_signed(version: RoomVersion, value: Any) -> None:
     facts = room(version)
-    assert facts.refusal(invite(facts, value)) == number(("4.4.1.2", "5.4.1.2"), version)
+    assert facts.refusal(invite(facts, value)) == number(Rule.THIRD_PARTY_NOT_SIGNED, version)
 
 
 @pytest.mark.parametrize(
@@ -80,25 +81,25 @@ def test_without_signed(version: RoomVersion, value: Any) -> None:
 )
 def test_without_mxid_or_token(version: RoomVersion, value: dict[str, Any]) -> None:
     facts = room(version)
-    assert facts.refusal(invite(facts, {"signed": value})) == number(("4.4.1.3", "5.4.1.3"), version)
+    assert facts.refusal(invite(facts, {"signed": value})) == number(Rule.THIRD_PARTY_SIGNED_SHAPE, version)
 
 
 def test_for_another_user(version: RoomVersion) -> None:
     facts = room(version)
     event = invite(facts, {"signed": signed(mxid=OTHER)})
-    assert facts.refusal(event) == number(("4.4.1.4", "5.4.1.4"), version)
+    assert facts.refusal(event) == number(Rule.THIRD_PARTY_OTHER_USER, version)
 
 
 def test_with_an_unknown_token(version: RoomVersion) -> None:
     facts = room(version)
     event = invite(facts, {"signed": signed(token="other")})
-    assert facts.refusal(event) == number(("4.4.1.5", "5.4.1.5"), version)
+    assert facts.refusal(event) == number(Rule.THIRD_PARTY_UNKNOWN_TOKEN, version)
 
 
 def test_by_another_sender(version: RoomVersion) -> None:
     facts = room(version)
     event = invite(facts, {"signed": signed()}, sender=CREATOR)
-    assert facts.refusal(event) == number(("4.4.1.6", "5.4.1.6"), version)
+    assert facts.refusal(event) == number(Rule.THIRD_PARTY_OTHER_SENDER, version)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def test_by_another_sender(version: RoomVersion) -> None:
 )
 def test_public_keys(version: RoomVersion, pending: dict[str, Any], allowed: bool) -> None:
     facts = room(version, **pending)
-    expected = None if allowed else number(("4.4.1.8", "5.4.1.8"), version)
+    expected = None if allowed else number(Rule.THIRD_PARTY_OTHERWISE, version)
     assert facts.refusal(invite(facts, {"signed": signed()})) == expected
 
 
@@ -151,14 +152,14 @@ GOOD = signed()["signatures"]["identity.example"][IDENTITY.key_id]
 def test_signatures(version: RoomVersion, signatures: Any, allowed: bool) -> None:
     facts = room(version)
     event = invite(facts, {"signed": {"mxid": USER, "token": TOKEN, "signatures": signatures}})
-    expected = None if allowed else number(("4.4.1.8", "5.4.1.8"), version)
+    expected = None if allowed else number(Rule.THIRD_PARTY_OTHERWISE, version)
     assert facts.refusal(event) == expected
 
 
 def test_changed_after_signing(version: RoomVersion) -> None:
     facts = room(version)
     event = invite(facts, {"signed": {**signed(), "more": 1}})
-    assert facts.refusal(event) == number(("4.4.1.8", "5.4.1.8"), version)
+    assert facts.refusal(event) == number(Rule.THIRD_PARTY_OTHERWISE, version)
     event = invite(facts, {"signed": {**signed(), "unsigned": {"more": 1}}})
     assert facts.refusal(event) is None
 
@@ -170,6 +171,6 @@ def test_the_tries_are_bounded(version: RoomVersion) -> None:
     signatures = {f"ed25519:{index}": "A" * 86 for index in range(500)}
     event = invite(facts, {"signed": {"mxid": USER, "token": TOKEN, "signatures": {"a": signatures}}})
     started = time.process_time()
-    assert facts.refusal(event) == number(("4.4.1.8", "5.4.1.8"), version)
+    assert facts.refusal(event) == number(Rule.THIRD_PARTY_OTHERWISE, version)
     assert time.process_time() - started < 2
     assert MAX_TRIES == 100
