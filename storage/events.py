@@ -115,6 +115,7 @@ _BETWEEN = (
 )
 _LATEST_COLUMNS = {"room": INTEGER, "after": INTEGER, "upto": INTEGER}
 # One index look-up per room.
+_TOP = "SELECT max(topo) FROM events WHERE room = ?"
 _LAST_POSITIONS = (
     "SELECT r.room, (SELECT max(e.position) FROM events e WHERE e.room = r.room AND e.position > 0)"
     " FROM rooms r"
@@ -303,6 +304,13 @@ WRITINGS: tuple[Writing[Any], ...] = (
 )
 
 
+@attrs.define(eq=False)
+class _Reading:
+    """A look at the database that is under way, and the events that were committed or changed meanwhile."""
+
+    changed: set[int] = attrs.field(factory=set)
+
+
 class Events:
     """Reads events, and keeps those used last within `cache_bytes` of memory."""
 
@@ -310,24 +318,37 @@ class Events:
         self._database = database
         self._strings = strings
         self._cache: LRUCache[int, StoredEvent] = cache_of_bytes(cache_bytes, _memory_of)
+        self._readings: list[_Reading] = []
 
     def cached(self, number: int) -> StoredEvent | None:
         """The event with this number if it is in memory."""
         return self._cache.get(number)
 
     def remember(self, stored: StoredEvent) -> None:
-        """Keep an event that was just committed."""
+        """Keep an event that was just committed, or that just got its place."""
         self._cache[stored.number] = stored
+        for reading in self._readings:
+            reading.changed.add(stored.number)
 
     def redacted(self, number: int, redaction_id: str) -> None:
         """The event with this number is redacted from now on."""
         stored = self._cache.get(number)
         if stored is not None and stored.redacted_by is None:
             self._cache[number] = attrs.evolve(stored, redacted_by=redaction_id)
+        for reading in self._readings:
+            reading.changed.add(number)
 
     async def get(self, numbers: Iterable[int]) -> dict[int, StoredEvent]:
         """The events with these numbers; those that are not stored are left out."""
         found: dict[int, StoredEvent] = {}
+        missing = self._recall(numbers, found)
+        while missing:
+            # What changed while it was read may have been read as it was before.
+            missing = self._recall(await self._read(missing, found), found)
+        return found
+
+    def _recall(self, numbers: Iterable[int], found: dict[int, StoredEvent]) -> list[int]:
+        """Add those that are in memory to `found`; returns the others."""
         missing: list[int] = []
         for number in numbers:
             stored = self._cache.get(number)
@@ -335,11 +356,21 @@ class Events:
                 missing.append(number)
             else:
                 found[number] = stored
-        if missing:
-            for stored in await self._database.read("read events", lambda txn: self.get_txn(txn, missing)):
+        return missing
+
+    async def _read(self, numbers: Sequence[int], found: dict[int, StoredEvent]) -> set[int]:
+        """Add what is stored to `found` and to memory, but for what changed meanwhile, which is returned."""
+        reading = _Reading()
+        self._readings.append(reading)
+        try:
+            read = await self._database.read("read events", lambda txn: self.get_txn(txn, numbers))
+        finally:
+            self._readings.remove(reading)
+        for stored in read:
+            if stored.number not in reading.changed:
                 found[stored.number] = stored
                 self._cache[stored.number] = stored
-        return found
+        return reading.changed.intersection(numbers)
 
     def get_txn(self, txn: Transaction, numbers: Iterable[int]) -> list[StoredEvent]:
         """As `get`, inside a transaction of the caller's and leaving the cache as it is; in no order."""
@@ -433,6 +464,11 @@ class Events:
         for room, number, topo, position in txn.batch(_latest(limit), list(wanted)):
             found.setdefault(room, []).append(Placed(number, Place(topo, position)))
         return found
+
+    def top_txn(self, txn: Transaction, room: int) -> int:
+        """The largest `topo` of the room's events; 0 where there is none."""
+        row = txn.row(_TOP, (room,))
+        return row[0] if row and row[0] is not None else 0
 
     def last_positions_txn(self, txn: Transaction) -> dict[int, int]:
         """For every room that has events, the position of the latest."""

@@ -31,6 +31,7 @@ from storage import (
     rooms,
     state_records,
     strings,
+    timeline_gaps,
     user_interactive_sessions,
 )
 from storage.engine.database import Transaction
@@ -43,6 +44,7 @@ WRITINGS: tuple[Writing[Any], ...] = (
     *events.WRITINGS,
     *state_records.WRITINGS,
     *gaps.WRITINGS,
+    *timeline_gaps.WRITINGS,
     *rejections.WRITINGS,
     *memberships.WRITINGS,
     *out_of_band.WRITINGS,

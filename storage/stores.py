@@ -28,6 +28,7 @@ from storage.rejections import Rejections
 from storage.rooms import Rooms
 from storage.state import States
 from storage.strings import Strings
+from storage.timeline_gaps import TimelineGaps
 from storage.user_interactive_sessions import UserInteractiveSessions
 
 
@@ -41,6 +42,7 @@ class Storage:
     events: Events
     states: States
     gaps: Gaps
+    timeline_gaps: TimelineGaps
     rejections: Rejections
     memberships: Memberships
     out_of_band: OutOfBandStore
@@ -71,6 +73,7 @@ class Storage:
             events=Events(database, strings, cache_bytes=event_cache_bytes),
             states=States(),
             gaps=Gaps(),
+            timeline_gaps=TimelineGaps(),
             rejections=Rejections(),
             memberships=Memberships(database),
             out_of_band=OutOfBandStore(database),

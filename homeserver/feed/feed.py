@@ -6,21 +6,25 @@ Readers see the homeserver as of `position`: whatever a later position bears is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import attrs
 
 from homeserver.feed.room_changes import RecentEvents, RoomChanges, placed
+from homeserver.feed.timeline_gaps import TimelineGaps
 from homeserver.feed.typing import TypingNotifications
 from homeserver.feed.user_rooms import UserRooms
 from homeserver.feed.waiting import Waiting
 from storage.account_data import AccountData
 from storage.engine.database import Transaction
-from storage.events import NewEvent, NewRedaction, Placed
+from storage.event import StoredEvent
+from storage.events import NewEvent, NewRedaction, OutlierBackfilled, OutlierPlaced, Placed, RedactionApplied
+from storage.gaps import NewGap
 from storage.memberships import Membership
 from storage.receipts import Receipt
 from storage.runtime.clock import Clock
+from storage.state_records import NewRevision
 from storage.stores import Storage
 from storage.write_queue import Committed
 
@@ -33,6 +37,9 @@ class _Touched:
     accounts: set[int] = attrs.field(factory=set)
     gone: list[tuple[int, int]] = attrs.field(factory=list)
     """Rooms, and users who are in them no longer."""
+
+
+_Advance: TypeAlias = Callable[[Any, Committed, _Touched], None]
 
 
 class Feed:
@@ -52,38 +59,56 @@ class Feed:
         self._accounts: dict[int, int] = {}
         self._receipts: dict[int, int] = {}
         self._started_at = 0
-        self._advance: dict[type[Any], Callable[[Any, int, _Touched], None]] = {
+        self.gaps = TimelineGaps()
+        self._advance: dict[type[Any], _Advance] = {
             NewEvent: self._event,
-            NewRedaction: self._redaction,
+            OutlierPlaced: self._event,
+            OutlierBackfilled: self._backfilled,
             Membership: self._membership,
             AccountData: self._account_data,
             Receipt: self._receipt,
         }
+        # What says something of the events of its unit.
+        self._advance_then: dict[type[Any], _Advance] = {
+            NewRevision: self._revision,
+            NewRedaction: self._redaction,
+            RedactionApplied: self._redaction_applied,
+            NewGap: self._gap,
+        }
 
     async def start(self) -> None:
         """Read where everything stands."""
+        storage = self._storage
 
-        def read(txn: Transaction) -> tuple[int, dict[int, int], dict[int, int]]:
+        def read(txn: Transaction) -> tuple[int, Sequence[Mapping[int, int]], dict[int, list[int]]]:
             row = txn.row(_POSITION)
-            events = self._storage.events.last_positions_txn(txn)
-            return (row[0] if row else 0), events, self._storage.receipts.last_positions_txn(txn)
+            streams = (
+                storage.receipts.last_positions_txn(txn),
+                storage.events.last_positions_txn(txn),
+                storage.states.last_positions_txn(txn),
+            )
+            return (row[0] if row else 0), streams, storage.timeline_gaps.positions_txn(txn)
 
-        self.position, events, receipts = await self._storage.database.read("start the feed", read)
-        self._receipts = receipts
-        rooms = {
-            room: max(events.get(room, 0), receipts.get(room, 0)) for room in events.keys() | receipts.keys()
-        }
+        self.position, streams, gaps = await storage.database.read("start the feed", read)
+        self._receipts = dict(streams[0])
         self._started_at = self.position
-        self.rooms.fill(rooms)
+        rooms = {room for stream in streams for room in stream}
+        self.rooms.fill({room: max(stream.get(room, 0) for stream in streams) for room in rooms})
+        self.gaps.fill(gaps)
 
     def on_commit(self, batch: Sequence[Committed]) -> None:
         """Take in a batch (of the write queue's, in the order of positions) and wake those concerned."""
         touched = _Touched()
         for committed in batch:
+            then = []
             for record in committed.unit.records:
                 advance = self._advance.get(type(record))
                 if advance is not None:
-                    advance(record, committed.base, touched)
+                    advance(record, committed, touched)
+                elif type(record) in self._advance_then:
+                    then.append(record)
+            for record in then:
+                self._advance_then[type(record)](record, committed, touched)
             self.position = max(self.position, committed.base + committed.unit.positions)
         self.waiting.wake(touched.rooms, touched.accounts)
         for room, account in touched.gone:
@@ -113,41 +138,68 @@ class Feed:
         """The position of the room's latest receipt; 0 where there is none."""
         return self._receipts.get(room, 0)
 
-    def _event(self, record: NewEvent, base: int, touched: _Touched) -> None:
-        position = base + record.index
+    def _event(self, record: NewEvent | OutlierPlaced, committed: Committed, touched: _Touched) -> None:
+        position = committed.base + record.index
         stored = record.stored.at(position)
         self._storage.events.remember(stored)
-        if stored.rejected or stored.soft_failed or stored.topo is None:
+        if not _is_news(stored) or stored.topo is None:
             return
         before = self.rooms.last(record.room)
         self.recent.appended(record.room, placed(stored.number, stored.topo, position), before=before)
         self.rooms.changed(record.room, position)
         touched.rooms.add(record.room)
 
-    def _redaction(self, record: NewRedaction, _base: int, _touched: _Touched) -> None:
+    def _backfilled(self, record: OutlierBackfilled, committed: Committed, _touched: _Touched) -> None:
+        self._storage.events.remember(record.stored.at(-(committed.base + record.index)))
+
+    def _revision(self, record: NewRevision, committed: Committed, touched: _Touched) -> None:
+        position = committed.base + record.index
+        if position > self.rooms.last(record.room):
+            # No event that is shown came with it.
+            self.rooms.changed(record.room, position)
+            touched.rooms.add(record.room)
+
+    def _redaction(self, record: NewRedaction, _committed: Committed, _touched: _Touched) -> None:
         if record.applied and record.target_number is not None:
             self._storage.events.redacted(record.target_number, record.redaction_id)
 
-    def _membership(self, record: Membership, base: int, touched: _Touched) -> None:
-        position = base + record.index
+    def _redaction_applied(self, record: RedactionApplied, _committed: Committed, _touched: _Touched) -> None:
+        self._storage.events.redacted(record.target_number, record.redaction_id)
+
+    def _gap(self, record: NewGap, committed: Committed, _touched: _Touched) -> None:
+        """A gap stands in the unit of the event that comes after it."""
+        for other in committed.unit.records:
+            if type(other) in (NewEvent, OutlierPlaced) and other.stored.number == record.referrer:
+                if not (other.stored.rejected or other.stored.soft_failed):
+                    self.gaps.add(record.room, committed.base + other.index)
+                return
+
+    def _membership(self, record: Membership, committed: Committed, touched: _Touched) -> None:
+        position = committed.base + record.index
         self.user_rooms.apply(attrs.evolve(record, position=position))
         if record.membership != "join":
             touched.gone.append((record.room, record.account))
         self._account(record.account, position, touched)
 
-    def _account_data(self, record: AccountData, base: int, touched: _Touched) -> None:
-        self._account(record.account, base + record.index, touched)
+    def _account_data(self, record: AccountData, committed: Committed, touched: _Touched) -> None:
+        self._account(record.account, committed.base + record.index, touched)
 
     def _account(self, account: int, position: int, touched: _Touched) -> None:
         self._accounts[account] = max(self._accounts.get(account, 0), position)
         touched.accounts.add(account)
 
-    def _receipt(self, record: Receipt, base: int, touched: _Touched) -> None:
-        self._receipts[record.room] = base + record.index
-        self.rooms.changed(record.room, base + record.index)
+    def _receipt(self, record: Receipt, committed: Committed, touched: _Touched) -> None:
+        position = committed.base + record.index
+        self._receipts[record.room] = position
+        self.rooms.changed(record.room, position)
         touched.accounts.add(record.reader)
         if not record.private:
             touched.rooms.add(record.room)
 
     def _typing_changed(self, room: int) -> None:
         self.waiting.wake((room,), ())
+
+
+def _is_news(stored: StoredEvent) -> bool:
+    """Whether clients are told of the event: one before which the state is unknown is shown to nobody."""
+    return not (stored.rejected or stored.soft_failed) and stored.before is not None
