@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The auth graph of a room as it is stored: which state events each state event cites.
+"""The auth graph of a room: which state events each state event cites, and the log of an index over it.
+
+Rows of integers by the ten thousand are slow to read beside a busy reactor, so the index is kept packed.
 
 spec: server-server-api, "Auth events selection".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import sys
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from struct import Struct, error
+from typing import Any, Final
 
 import attrs
 import msgspec
@@ -25,6 +30,16 @@ _CITED = Batch(
     "SELECT e.event_id, e.event, e.room, e.type, e.state_key FROM v JOIN events e ON e.event_id = v.event_id",
     columns={"event_id": BYTES},
 )
+_BLOCKS = "SELECT block, data FROM auth_chain_blocks WHERE room = ? ORDER BY block"
+_LAST_BLOCK = "SELECT coalesce(max(block), 0) FROM auth_chain_blocks WHERE room = ?"
+_INSERT_BLOCK = "INSERT INTO auth_chain_blocks (room, block, data) VALUES (?, ?, ?)"
+_DELETE_BLOCKS = "DELETE FROM auth_chain_blocks WHERE room = ? AND block >= ?"
+_HEADER: Final = Struct("<II")
+_LINK: Final = 3
+
+
+class IndexMoved(Exception):
+    """The room's index on disk is not what it was taken for: somebody else has written to it."""
 
 
 class _Pdu(msgspec.Struct):
@@ -49,8 +64,81 @@ class Citations:
     complete: bool
 
 
+class AuthChainBlock:
+    """A piece of the log of a room's index: events in the order in which they were added.
+
+    Each has its number, its chain (the next new one, or one that it goes on with) and the places that it
+    links to.
+    """
+
+    def __init__(self) -> None:
+        self._numbers = array("q")
+        self._chains = array("i")
+        self._links = array("i")  # index of the event, chain, sequence number, and so on
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def append(self, number: int, chain: int, links: Iterable[tuple[int, int]]) -> None:
+        """Log an event."""
+        for target_chain, target_sequence in links:
+            self._links.extend((len(self._numbers), target_chain, target_sequence))
+        self._numbers.append(number)
+        self._chains.append(chain)
+
+    def extend(self, later: AuthChainBlock) -> None:
+        """Log what `later` does."""
+        for number, chain, links in later.entries():
+            self.append(number, chain, links)
+
+    def entries(self) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
+        """The number, chain and links of each event."""
+        link = 0
+        for i, (number, chain) in enumerate(zip(self._numbers, self._chains, strict=True)):
+            links = []
+            while link < len(self._links) and self._links[link] == i:
+                links.append((self._links[link + 1], self._links[link + 2]))
+                link += _LINK
+            yield number, chain, links
+
+    def pack(self) -> bytes:
+        """The block as bytes."""
+        header = _HEADER.pack(len(self._numbers), len(self._links) // _LINK)
+        return b"".join((header, *(_little_endian(a).tobytes() for a in self._arrays())))
+
+    @classmethod
+    def unpack(cls, data: bytes) -> AuthChainBlock:
+        """The block that was packed. Raises `ValueError` where `data` is none."""
+        try:
+            events, links = _HEADER.unpack_from(data)
+        except error as short:
+            raise ValueError("a block without its header") from short
+        block = cls()
+        begin = _HEADER.size
+        for values, count in zip(block._arrays(), (events, events, _LINK * links), strict=True):
+            end = begin + count * values.itemsize
+            values.frombytes(data[begin:end])
+            if len(values) != count:
+                raise ValueError("a block that is cut off")
+            begin = end
+        block._numbers, block._chains, block._links = map(_little_endian, block._arrays())
+        return block
+
+    def _arrays(self) -> tuple[array[int], array[int], array[int]]:
+        return self._numbers, self._chains, self._links
+
+
+def _little_endian(values: array[int]) -> array[int]:
+    """From the machine's order of bytes to that on disk, or back."""
+    if sys.byteorder == "little":
+        return values
+    swapped = values[:]
+    swapped.byteswap()
+    return swapped
+
+
 class AuthChainStore:
-    """Reads the auth graph of rooms."""
+    """Reads the auth graph of rooms, and keeps the logs of their indexes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -76,6 +164,37 @@ class AuthChainStore:
             event: _citations(room, (type_, state_key), [known.get(packed) for packed in cited])
             for event, (type_, state_key, cited) in citing.items()
         }
+
+    async def blocks(self, room: int) -> list[tuple[int, bytes]]:
+        """The log of the room's index: number and data of each block, in order."""
+        rows = await self._database.read("auth index", lambda txn: txn.rows(_BLOCKS, (room,)))
+        return [(block, data) for block, data in rows]
+
+    async def append(self, room: int, *, last: int, replaced: Sequence[int], block: AuthChainBlock) -> int:
+        """Write `block` after the block `last`, in the place of the blocks `replaced`; returns its number.
+
+        `replaced` are the latest up to `last`, whose content `block` begins with, or none. `last` is 0 where
+        there is no block. Raises `IndexMoved` where it is not the last any more, or `DataError` where that
+        happens at this very moment.
+        """
+        data = block.pack()
+        await self._database.write(
+            "auth index", lambda txn: self._append_txn(txn, room, last, replaced, data)
+        )
+        return last + 1
+
+    def _append_txn(
+        self, txn: Transaction, room: int, last: int, replaced: Sequence[int], data: bytes
+    ) -> None:
+        if txn.row(_LAST_BLOCK, (room,)) != (last,):
+            raise IndexMoved(f"the index of room {room} has another end than {last}")
+        if replaced and txn.execute(_DELETE_BLOCKS, (room, min(replaced))) != len(replaced):
+            raise IndexMoved(f"the index of room {room} was merged")
+        txn.execute(_INSERT_BLOCK, (room, last + 1, data))
+
+    async def forget(self, room: int) -> None:
+        """Drop the room's index."""
+        await self._database.write("drop auth index", lambda txn: txn.execute(_DELETE_BLOCKS, (room, 0)))
 
 
 def _packed_ids(json: bytes) -> set[bytes]:

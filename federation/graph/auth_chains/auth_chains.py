@@ -6,29 +6,38 @@ spec: rooms, "Room Version 2", "State resolution", "Definitions"; "Room Version 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
 
-from twisted.internet.task import deferLater
-
+from federation.graph.auth_chains.difference import candidates, outside_of_all
+from federation.graph.auth_chains.overlay import Overlay
+from federation.graph.auth_chains.places import Place
+from federation.graph.auth_chains.room_index import RoomIndex
+from federation.graph.auth_chains.slices import run_sliced
+from federation.graph.auth_chains.subgraph import subgraph
 from storage.auth_chains import AuthChainStore
 from storage.runtime.clock import Clock
 
-_CHUNK = 256
-"""So many events are read at once."""
-
-_Edges = dict[int, tuple[int, ...]]
+_DROPPED_AT_ONCE: Final = 20
 
 
 class AuthChains:
     """What differs between the auth chains of whole states, and the paths between conflicted events.
 
     Events are given and returned by number. `unstored` are events that wait in the write queue: the numbers
-    of their auth events.
+    of their auth events. A room is indexed from the first question on, each time as far as is asked; indexes
+    of about `cache_bytes` stay in memory. Raises `DatabaseError` where the database cannot be read.
     """
 
-    def __init__(self, *, store: AuthChainStore, clock: Clock) -> None:
+    def __init__(self, *, store: AuthChainStore, clock: Clock, cache_bytes: int = 32 * 2**20) -> None:
         self._store = store
         self._clock = clock
+        self._cache_bytes = cache_bytes
+        self._rooms: OrderedDict[int, RoomIndex] = OrderedDict()
+        self._memory: dict[int, int] = {}
+        self._memory_of_all = 0
 
     async def difference(
         self,
@@ -36,65 +45,65 @@ class AuthChains:
         conflicted: Sequence[Collection[int]],
         *,
         unconflicted: Callable[[], Iterable[int]],
-        is_unconflicted: Callable[[int], bool],  # noqa: ARG002
+        is_unconflicted: Callable[[int], bool],
         unstored: Mapping[int, Sequence[int]],
     ) -> set[int]:
         """The auth difference of the states `unconflicted()` and `conflicted[i]`, for each i.
 
-        An event in the auth chain of an unconflicted event is in that of every state. `unconflicted` is
-        called only when there is something to look for; `is_unconflicted` must say the same.
+        `unconflicted` is called at most once, and only where the auth chains of the conflicted parts differ;
+        `is_unconflicted` must say the same.
         """
         if len(conflicted) < 2:
             return set()
-        everything = {*unconflicted(), *(number for state in conflicted for number in state)}
-        edges = await self._walked(room, everything, unstored)
-        common = _chain(edges, unconflicted())
-        chains = [_chain(edges, state) for state in conflicted]
-        return set().union(*chains) - set(chains[0]).intersection(*chains) - common
+        async with self._index(room) as index:
+            graph = await index.overlay()
+            await index.lay(graph, set().union(*conflicted), unstored)
+            states = [_places(graph, state) for state in conflicted]
+            spans = await run_sliced(candidates(graph, states), self._clock)
+            if not spans:
+                return set()
+            await index.lay_state(graph, set(unconflicted()), unstored)
+            return await run_sliced(outside_of_all(graph, spans, is_unconflicted), self._clock)
 
     async def subgraph(
         self, room: int, conflicted: Collection[int], *, unstored: Mapping[int, Sequence[int]]
     ) -> set[int]:
         """The conflicted state subgraph: all events on a path along auth events from one to another."""
-        edges = await self._walked(room, conflicted, unstored)
-        below = _chain(edges, conflicted)
-        citing: dict[int, list[int]] = {}
-        for number, cited in edges.items():
-            for auth_event in cited:
-                citing.setdefault(auth_event, []).append(number)
-        above = _chain(citing, conflicted)
-        ends = set(conflicted)
-        return (below | above) & ends | (below & above)
+        async with self._index(room) as index:
+            graph = await index.overlay()
+            await index.lay(graph, set(conflicted), unstored)
+            return await run_sliced(subgraph(graph, _places(graph, conflicted)), self._clock)
 
-    async def _walked(
-        self, room: int, starts: Iterable[int], unstored: Mapping[int, Sequence[int]]
-    ) -> _Edges:
-        """The auth events of `starts` and of every event that they lead to."""
-        edges: _Edges = {}
-        waiting = list(set(starts))
-        seen = set(waiting)
-        while waiting:
-            chunk, waiting = waiting[:_CHUNK], waiting[_CHUNK:]
-            read = await self._store.citations(room, [number for number in chunk if number not in unstored])
-            for number in chunk:
-                if number in unstored:
-                    edges[number] = tuple(unstored[number])
-                else:
-                    edges[number] = read[number].cited if number in read else ()
-                new = [auth_event for auth_event in edges[number] if auth_event not in seen]
-                seen.update(new)
-                waiting.extend(new)
-            await deferLater(self._clock, 0)  # type: ignore[arg-type]
-        return edges
+    @asynccontextmanager
+    async def _index(self, room: int) -> AsyncIterator[RoomIndex]:
+        """The index of the room, for this caller alone."""
+        index = self._rooms.get(room)
+        if index is None:
+            index = self._rooms[room] = RoomIndex(room=room, store=self._store, clock=self._clock)
+        self._rooms.move_to_end(room)
+        await index.lock.acquire()
+        try:
+            yield index
+        finally:
+            index.lock.release()
+            if self._rooms.get(room) is index:
+                self._count_memory(room, index.memory)
+                self._drop_unused()
+
+    def _count_memory(self, room: int, memory: int) -> None:
+        self._memory_of_all += memory - self._memory.get(room, 0)
+        self._memory[room] = memory
+
+    def _drop_unused(self) -> None:
+        """Let go of the rooms that were asked about least lately, while all together take too much."""
+        for room, index in list(self._rooms.items())[:_DROPPED_AT_ONCE]:
+            if self._memory_of_all <= self._cache_bytes:
+                return
+            if not index.lock.locked:
+                self._count_memory(room, 0)
+                del self._memory[room], self._rooms[room]
 
 
-def _chain(edges: Mapping[int, Iterable[int]], starts: Iterable[int]) -> set[int]:
-    """All that is reached from `starts` by one link or more."""
-    reached: set[int] = set()
-    waiting = list(starts)
-    while waiting:
-        for number in edges.get(waiting.pop(), ()):
-            if number not in reached:
-                reached.add(number)
-                waiting.append(number)
-    return reached
+def _places(graph: Overlay, numbers: Iterable[int]) -> list[Place]:
+    """Where those of the events stand that are known."""
+    return [place for number in numbers if (place := graph.place(number)) is not None]

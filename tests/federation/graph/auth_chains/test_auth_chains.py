@@ -65,7 +65,7 @@ def stories(draw: st.DrawFn, *, cycles: bool) -> Story:
         stored=places,
         unstored=few,
         restart=st.booleans(),
-        unconflicted=few,
+        unconflicted=st.sampled_from([draw(few), draw(few)]),
         conflicted=st.lists(few, max_size=4).map(tuple),
     )
     every = frozenset(range(size))
@@ -145,3 +145,27 @@ def test_answers_are_those_of_the_definitions(database: Database, story: Story) 
 def test_cycles_are_walked_once(database: Database, story: Story) -> None:
     """Room versions 1 and 2 let whoever makes an event choose its id, so a graph may have cycles."""
     in_reactor(tell(database, story))
+
+
+async def ask(chains: AuthChains, room: int, conflicted: list[set[int]], unconflicted: set[int]) -> set[int]:
+    """The auth difference, with nothing unstored."""
+    return await chains.difference(
+        room,
+        conflicted,
+        unconflicted=lambda: unconflicted,
+        is_unconflicted=unconflicted.__contains__,
+        unstored={},
+    )
+
+
+async def test_an_unconflicted_event_that_cannot_be_indexed_is_walked_every_time(database: Database) -> None:
+    """3 cites 1 and 2, which is not stored; first 3 is also below a conflicted event, then it is not."""
+    room, storing, chains = new_room(), storing_over(database), chains_over(database)
+    await store(storing, room, [Node(1, (1, 1), ()), Node(3, (1, 3), (1, 2)), Node(4, (1, 4), (3,))])
+    await store(storing, room, [Node(5, (1, 5), (1,))])
+    assert await ask(chains, room, [{4}, set()], {3}) == {3}
+    assert await ask(chains, room, [{5}, set()], {3}) == set()
+    assert await ask(chains, room, [{5}, set()], set()) == {1}
+    assert await ask(chains, room, [{4}, set()], set()) == {1, 3}
+    await store(storing, room, [Node(2, (1, 2), ())])
+    assert await ask(chains, room, [{4}, set()], set()) == {1, 2, 3}
