@@ -99,6 +99,7 @@ class Homeserver:
                 await users.last_seen.flush()
             await ground.write_queue.stop()
             await ground.background.stop()
+            await ground.workers.close()
         if users is not None:
             users.passwords.stop()
         if self._database is not None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -13,7 +13,7 @@ from federation.graph.drafts import Draft
 from federation.rules.auth.selection import auth_event_keys
 from federation.rules.room_versions import RoomVersion
 from federation.rules.signing import SigningKey, build_event
-from storage.event import Event, StoredEvent
+from storage.event import Event, StateAt, StoredEvent
 from storage.runtime.clock import Clock, milliseconds
 
 MAX_DEPTH = 2**53 - 1
@@ -22,18 +22,21 @@ MAX_DEPTH = 2**53 - 1
 
 @attrs.frozen
 class Extremity:
-    """A forward extremity: what the next event of the room points back to."""
+    """A forward extremity: what the next event of the room points back to; `after` is the state after it."""
 
     number: int
     event_id: str
     depth: int
     topo: int
+    after: StateAt
 
     @classmethod
     def of(cls, stored: StoredEvent) -> Extremity:
         """The stored event as an extremity."""
+        after = stored.after or stored.before
         assert stored.topo is not None, "an outlier is no extremity"
-        return cls(stored.number, stored.event.event_id, stored.event.depth, stored.topo)
+        assert after is not None, "an event whose state is unknown is no extremity"
+        return cls(stored.number, stored.event.event_id, stored.event.depth, stored.topo, after)
 
 
 @attrs.frozen
@@ -45,18 +48,26 @@ class EventBuilder:
     clock: Clock
 
     def build(
-        self, room_id: str, draft: Draft, state: CurrentState, extremities: Sequence[Extremity]
+        self,
+        room_id: str,
+        draft: Draft,
+        state: CurrentState,
+        extremities: Sequence[Extremity],
+        reference_hashes: Mapping[str, bytes],
     ) -> Event:
         """The event of `draft` after `extremities`, where the room's state is `state`.
 
+        `reference_hashes` are those of the extremities and of `auth_events`, where the version writes them.
         Raises `EventTooLarge` and other errors of `federation.rules` where the draft cannot be an event.
         """
         fields = self._fields(draft, state.version)
         fields["room_id"] = room_id
         fields["depth"] = min(1 + max(e.depth for e in extremities), MAX_DEPTH)
         fields["prev_events"] = [e.event_id for e in extremities]
-        fields["auth_events"] = self._auth_events(draft, state)
-        return build_event(fields, state.version, self.server_name, self.key)
+        fields["auth_events"] = self.auth_events(draft, state)
+        return build_event(
+            fields, state.version, self.server_name, self.key, reference_hashes=reference_hashes
+        )
 
     def build_create(self, room_id: str | None, draft: Draft, version: RoomVersion) -> Event:
         """The create event of a room; `room_id` is None where the event's hash is to be the room's id."""
@@ -84,6 +95,7 @@ class EventBuilder:
                 fields["redacts"] = draft.redacts
         return fields
 
-    def _auth_events(self, draft: Draft, state: CurrentState) -> list[str]:
+    def auth_events(self, draft: Draft, state: CurrentState) -> list[str]:
+        """The ids of the events that the event of `draft` cites."""
         keys = auth_event_keys(draft.type, draft.state_key, draft.sender, draft.content, state.version)
         return [entry.event_id for key in keys if (entry := state.get(*key)) is not None]

@@ -70,10 +70,11 @@ class Contribution:
 
 
 class Contributor(Protocol):
-    """Told of every event that gets a place in the graph, rejected and soft-failed ones included, and of every
-    change of the current state, before they are committed. What it remembers of a room hangs on the room in memory.
+    """Told of what becomes of a room before it is committed: of every event that gets a place in the graph,
+    rejected and soft-failed ones included, and of every change of the current state.
 
-    An advance of that memory is lost with the room object when the commit fails, and the event is told again.
+    What it remembers of a room hangs on the room in memory. An advance of that memory is lost with the room
+    object when the commit fails, and the event is told again.
     """
 
     async def load(self, room: int, room_id: str, state: CurrentState) -> Any:

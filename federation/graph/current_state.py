@@ -14,10 +14,17 @@ Key = tuple[str, str]
 
 
 class StateEntry(NamedTuple):
-    """The value of a state key: its event's number and id."""
+    """The value of a state key: its event's number and id, and the membership if it is an `m.room.member`."""
 
     number: int
     event_id: str
+    membership: str | None = None
+
+    @classmethod
+    def of(cls, event: Event, number: int) -> StateEntry:
+        """The accepted state event as the value of its key."""
+        membership = membership_of(event.content) if event.type == "m.room.member" else None
+        return cls(number, event.event_id, membership)
 
 
 class CurrentState:
@@ -108,18 +115,33 @@ class CurrentState:
             self._power = PowerLevels.of(self.create, self.power_levels, self.version)
         return self._power
 
+    def event(self, key: Key) -> Event | None:
+        """The whole event of a key that `keeps_event` names."""
+        return self._events.get(key)
+
     def apply(self, event: Event, number: int) -> StateEntry | None:
         """The state event becomes the value of its key; returns the value before."""
         assert event.state_key is not None
-        key = (event.type, event.state_key)
+        return self.change((event.type, event.state_key), StateEntry.of(event, number), event)
+
+    def change(self, key: Key, value: StateEntry | None, event: Event | None) -> StateEntry | None:
+        """The key takes another value, None: it is removed; returns the value before.
+
+        `event` is the event of the new value, needed for the keys that `keeps_event` names.
+        """
         before = self._entries.get(key)
-        self._entries[key] = StateEntry(number, event.event_id)
-        if event.type == "m.room.member":
-            self._memberships[event.state_key] = membership_of(event.content)
-        elif self.keeps_event(*key):
-            self._events[key] = event
-            if event.type in _POWER:
-                self._power = None
+        if value is None:
+            self._entries.pop(key, None)
+            self._memberships.pop(key[1], None) if key[0] == "m.room.member" else self._events.pop(key, None)
+        else:
+            self._entries[key] = value
+            if value.membership is not None:
+                self._memberships[key[1]] = value.membership
+            elif self.keeps_event(*key):
+                assert event is not None, "the room's memory keeps this event"
+                self._events[key] = event
+        if key[0] in _POWER:
+            self._power = None
         return before
 
 

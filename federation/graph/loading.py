@@ -19,13 +19,24 @@ from storage.strings import Strings
 
 @attrs.frozen
 class LoadedRoom:
-    """A room as it is on disk: what `RoomGraph` starts from. `revision` is the head of branch 0."""
+    """A room as it is on disk: what `RoomGraph` starts from.
+
+    `revision` is the head of branch 0, `last_branch` the highest number of a branch, `top` the largest
+    `topo`.
+    """
 
     version: RoomVersion
     fence: int
     extremities: Sequence[StoredEvent]
     state: CurrentState
     revision: int
+    last_branch: int = 0
+    top: int = 0
+
+    @classmethod
+    def empty(cls, version: RoomVersion) -> LoadedRoom:
+        """A room that begins."""
+        return cls(version=version, fence=0, extremities=(), state=CurrentState(version), revision=0)
 
 
 @attrs.frozen
@@ -53,6 +64,8 @@ class RoomLoader:
             extremities=self.events.get_txn(txn, self.rooms.extremities_txn(txn, room)),
             state=self._state_txn(txn, version, self.states.current_txn(txn, room)),
             revision=self.states.head_txn(txn, room),
+            last_branch=self.states.last_branch_txn(txn, room),
+            top=self.events.top_txn(txn, room),
         )
 
     def _state_txn(self, txn: Transaction, version: RoomVersion, rows: Sequence[StateRow]) -> CurrentState:
@@ -64,7 +77,7 @@ class RoomLoader:
             if row.event is None or row.event_id is None:
                 continue
             key = (names[row.type], names[row.state_key])
-            entries[key] = StateEntry(row.event, row.event_id)
+            entries[key] = StateEntry(row.event, row.event_id, row.membership)
             if row.membership is not None:
                 memberships[key[1]] = row.membership
             if CurrentState.keeps_event(*key):

@@ -11,29 +11,50 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 
+from federation.errors import Forbidden
+from federation.graph.applying import Applying, redaction_records
+from federation.graph.auth_chains.auth_chains import AuthChains
+from federation.graph.batches import AtHand, Incoming, Lacking
 from federation.graph.building import EventBuilder, Extremity
-from federation.graph.contributors import Appended, Contributor, EventCounts, StateKeyChange
-from federation.graph.current_state import CurrentState, StateEntry
+from federation.graph.contributors import Contributor
+from federation.graph.current_state import CurrentState, Key, StateEntry
 from federation.graph.drafts import Draft, RecordsOf, Request, no_records
+from federation.graph.hot_room import HotRoom
+from federation.graph.inbound import InboundReader
 from federation.graph.loading import LoadedRoom, RoomLoader
-from federation.rules.auth.redactions import may_apply_redaction
+from federation.graph.placing import Placing, Trial
+from federation.graph.recording import Recording
+from federation.graph.resolving import Resolver
+from federation.graph.timelines import StateTimelines
 from federation.rules.auth.rules import check_auth
-from federation.rules.redaction import redacts
 from federation.rules.signing import join_authoriser_server
+from federation.workers import Workers
+from storage.auth_chains import AuthChainStore
 from storage.event import Event, StateAt, StoredEvent
-from storage.events import Events, NewEvent, NewRedaction
+from storage.events import Events
 from storage.numbers import EventNumbers
 from storage.persist import RoomEpoch, Unit
-from storage.rooms import ExtremityChange
-from storage.state import NewRevision, StateChange
+from storage.runtime.clock import Clock
+from storage.stores import Storage
 from storage.strings import Strings
 from storage.write_queue import RoomReloaded, WriteQueue
 
-_NO_COUNTS = EventCounts(thread=None, notify_count=0, highlight_count=0)
 _REBUILDS = 20
 """How often a request is built again before it is given up."""
+
+_PIECE = 100
+"""So many events from outside are placed without a pause."""
+
+DUMMY = "org.matrix.dummy_event"
+"""The type of what servers send to join forward extremities."""
+
+_MERGERS = 5
+"""So many users are tried as its sender."""
+
+MAX_PREV_EVENTS = 10
+"""More forward extremities are merged before an event is built on them."""
 
 
 class RoomGone(Exception):
@@ -49,19 +70,54 @@ class GraphTools:
     numbers: EventNumbers
     events: Events
     queue: WriteQueue
+    inbound: InboundReader
     builder: EventBuilder
     contributors: Sequence[Contributor]
 
+    @classmethod
+    def over(
+        cls,
+        storage: Storage,
+        *,
+        queue: WriteQueue,
+        numbers: EventNumbers,
+        builder: EventBuilder,
+        contributors: Sequence[Contributor],
+        workers: Workers,
+        clock: Clock,
+    ) -> GraphTools:
+        """The tools over `storage`; `workers` are for heavy resolutions."""
+        database, strings, events = storage.database, storage.strings, storage.events
+        chains = AuthChains(store=AuthChainStore(database), clock=clock)
+        return cls(
+            loader=RoomLoader(database, strings, storage.rooms, events, storage.states),
+            strings=strings,
+            numbers=numbers,
+            events=events,
+            queue=queue,
+            inbound=InboundReader(
+                database=database,
+                strings=strings,
+                numbers=numbers,
+                events=events,
+                states=storage.states,
+                gaps=storage.gaps,
+                resolver=Resolver(events, chains, workers),
+            ),
+            builder=builder,
+            contributors=contributors,
+        )
 
-@attrs.define(eq=False)
-class _Hot:
-    """The room as its next event finds it, events included that are not on disk yet."""
 
-    epoch: RoomEpoch
-    extremities: list[Extremity]
-    state: CurrentState
-    revision: int
-    memory: list[Any]
+@attrs.frozen
+class Received:
+    """What became of a batch from outside: the events that were stored, and those that could not be placed.
+
+    `lacking`: by event id, the events that it refers to and that nobody here knows.
+    """
+
+    stored: Sequence[StoredEvent]
+    lacking: Mapping[str, frozenset[str]]
 
 
 class RoomGraph:
@@ -71,7 +127,8 @@ class RoomGraph:
         self.room = room
         self.room_id = room_id
         self._tools = tools
-        self._hot: _Hot | None = None
+        self._hot: HotRoom | None = None
+        self._receiving = DeferredLock()
         self._loading: Deferred[None] | None = None
         self._in_flight = 0
         self._drained: list[Deferred[None]] = []
@@ -79,7 +136,7 @@ class RoomGraph:
     @property
     def is_idle(self) -> bool:
         """Whether nothing of the room waits to be written, so that it may leave memory."""
-        return self._in_flight == 0 and self._loading is None
+        return self._in_flight == 0 and self._loading is None and not self._receiving.locked
 
     async def append(self, request: Request, records_of: RecordsOf = no_records) -> list[StoredEvent]:
         """Append the events that `request` asks for, as one unit, and return them once they are on disk.
@@ -92,7 +149,10 @@ class RoomGraph:
             drafts = request(hot.state)
             if not drafts:
                 return []
-            targets = await self._prepare(drafts)
+            if len(hot.extremities) > MAX_PREV_EVENTS:
+                await self._merge_extremities(hot)
+                continue
+            targets = await self._prepare(hot, drafts)
             if targets is None or self._hot is not hot or hot.epoch.broken:
                 continue
             try:
@@ -120,14 +180,22 @@ class RoomGraph:
         drafts.extend(request(state_after_create))
         targets: Mapping[str, StoredEvent] | None = None
         while targets is None:
-            targets = await self._prepare(drafts)
+            targets = await self._prepare(hot, drafts)
 
         def records(appended: Sequence[StoredEvent]) -> Sequence[Any]:
             return [*new_room, *records_of(appended)]
 
         return await self._append_now(hot, drafts, targets, records, create=create)
 
-    async def _loaded(self) -> _Hot:
+    async def begin_with(self, loaded: LoadedRoom, incoming: Incoming, new_room: Sequence[Any]) -> Received:
+        """Take in the first events of a room that is not stored yet, and that others made.
+
+        `new_room` are the records that go before them. Raises as `receive` does.
+        """
+        self._hot = await self._heated(loaded)
+        return await self.receive(incoming, new_room)
+
+    async def _loaded(self) -> HotRoom:
         while self._hot is None or self._hot.epoch.broken:
             if self._loading is None:
                 await self._load()
@@ -152,17 +220,17 @@ class RoomGraph:
             self._loading = None
             loading.callback(None)
 
-    async def _heated(self, loaded: LoadedRoom) -> _Hot:
+    async def _heated(self, loaded: LoadedRoom) -> HotRoom:
         memory = [await c.load(self.room, self.room_id, loaded.state) for c in self._tools.contributors]
-        return _Hot(
+        return HotRoom(
             epoch=RoomEpoch(self.room, loaded.fence),
             extremities=[Extremity.of(stored) for stored in loaded.extremities],
-            state=loaded.state,
-            revision=loaded.revision,
+            timelines=StateTimelines(loaded.state, head=loaded.revision, next_branch=loaded.last_branch + 1),
             memory=memory,
+            top=loaded.top,
         )
 
-    async def _prepare(self, drafts: Sequence[Draft]) -> Mapping[str, StoredEvent] | None:
+    async def _prepare(self, hot: HotRoom, drafts: Sequence[Draft]) -> Mapping[str, StoredEvent] | None:
         """Have at hand what building needs; the targets of redactions, or None where it took time."""
         tools = self._tools
         waited = False
@@ -173,38 +241,69 @@ class RoomGraph:
         if not tools.numbers.has(len(drafts)):
             await tools.numbers.reserve(len(drafts))
             waited = True
+        if hot.state.version.references_have_hashes and await self._note_reference_hashes(hot, drafts):
+            waited = True
         targets = [target for draft in drafts if (target := _redacted(draft)) is not None]
         if targets:
             # Asking for them again is cheap; a redaction is never built on another look at the room.
             return await tools.events.by_id(targets)
         return None if waited else {}
 
+    async def _note_reference_hashes(self, hot: HotRoom, drafts: Sequence[Draft]) -> bool:
+        """Have at hand the hashes that the events will write; returns whether it took time."""
+        names = {e.event_id for e in hot.extremities}
+        names.update(e for draft in drafts for e in self._tools.builder.auth_events(draft, hot.state))
+        missing = [name for name in names if name not in hot.reference_hashes]
+        if not missing:
+            return False
+        for stored in (await self._tools.events.by_id(missing)).values():
+            hot.note_reference_hash(stored.event)
+        return True
+
     async def _append_now(
         self,
-        hot: _Hot,
+        hot: HotRoom,
         drafts: Sequence[Draft],
         targets: Mapping[str, StoredEvent],
         records_of: RecordsOf,
         create: Event | None = None,
     ) -> list[StoredEvent]:
-        records: list[Any] = []
-        appended: list[StoredEvent] = []
+        recording = self._recording(hot)
         self._tools.queue.check_not_full()
         try:
             for number, draft in zip(self._tools.numbers.take(len(drafts)), drafts, strict=True):
-                event = create if create is not None and not appended else self._build(hot, draft)
+                event = create if create is not None and not recording.stored else self._build(hot, draft)
                 self._check(hot, event, is_create=event is create)
-                stored, rows = self._add(hot, event, number, index=len(appended) + 1)
-                records.extend(rows)
-                records.extend(self._redaction_rows(hot, stored, targets))
-                appended.append(stored)
-            records.extend(records_of(appended))
+                stored = self._add(recording, event, number)
+                recording.records.extend(redaction_records(hot, stored, targets))
+            recording.records.extend(records_of(recording.stored))
         except BaseException:
-            if appended:
+            if recording.stored:
                 hot.epoch.broken = True  # what was added to memory will not be written
             raise
-        committed = await self._submit(Unit(records, positions=len(appended), epoch=hot.epoch))
-        return [stored.at(committed + i) for i, stored in enumerate(appended, 1)]
+        return await self._commit(recording)
+
+    def _recording(self, hot: HotRoom) -> Recording:
+        tools = self._tools
+        return Recording(hot=hot, room=self.room, strings=tools.strings, contributors=tools.contributors)
+
+    async def _commit(self, recording: Recording) -> list[StoredEvent]:
+        """Return the stored events once the unit is on disk. Raises what `WriteQueue.submit` raises."""
+        hot = recording.hot
+        hot.note_resolution()
+        hot.note_unstored(recording.stored)
+        unit = Unit(recording.records, positions=recording.positions, epoch=hot.epoch)
+        try:
+            base = await self._submit(unit)
+        finally:
+            hot.written(recording.stored)
+        self._tidy()
+        return [s.at(base + i) for s, i in zip(recording.stored, recording.indexes, strict=True)]
+
+    def _tidy(self) -> None:
+        """Let go of what is not needed any more, unless something is just looking at it."""
+        if self.is_idle and self._hot is not None:
+            self._hot.timelines.forget_old()
 
     async def _submit(self, unit: Unit) -> int:
         self._in_flight += 1
@@ -217,10 +316,12 @@ class RoomGraph:
                 for waiting in drained:
                     waiting.callback(None)
 
-    def _build(self, hot: _Hot, draft: Draft) -> Event:
-        return self._tools.builder.build(self.room_id, draft, hot.state, hot.extremities)
+    def _build(self, hot: HotRoom, draft: Draft) -> Event:
+        return self._tools.builder.build(
+            self.room_id, draft, hot.state, hot.extremities, hot.reference_hashes
+        )
 
-    def _check(self, hot: _Hot, event: Event, *, is_create: bool) -> None:
+    def _check(self, hot: HotRoom, event: Event, *, is_create: bool) -> None:
         """Raises `AuthRefused`. What is built here is signed by this server, and by no other."""
         version = hot.state.version
         check_auth(
@@ -231,66 +332,122 @@ class RoomGraph:
             join_authoriser_signed=join_authoriser_server(event, version) == self._tools.builder.server_name,
         )
 
-    def _add(self, hot: _Hot, event: Event, number: int, index: int) -> tuple[StoredEvent, list[Any]]:
-        """Make `event` the extremity and, if it is a state event, the next revision; returns its rows."""
-        strings = self._tools.strings
-        type_, sender = strings.known(event.type), strings.known(event.sender)
-        state_key = None if event.state_key is None else strings.known(event.state_key)
-        assert type_ is not None
-        assert sender is not None
-        before = StateAt(0, hot.revision)
-        after = StateAt(0, hot.revision + 1) if event.is_state else None
-        topo = 1 + max((e.topo for e in hot.extremities), default=0)
-        stored = StoredEvent(event, number, position=None, topo=topo, before=before, after=after)
-        records: list[Any] = [
-            ExtremityChange(self.room, added=number, removed=tuple(e.number for e in hot.extremities))
+    def _add(self, recording: Recording, event: Event, number: int) -> StoredEvent:
+        """Make `event` the extremity and, if it is a state event, the next revision."""
+        hot = recording.hot
+        before = hot.head
+        stored = StoredEvent(
+            event,
+            number,
+            position=None,
+            topo=1 + max((e.topo for e in hot.extremities), default=0),
+            before=before,
+            after=StateAt(0, before.revision + 1) if event.is_state else None,
+        )
+        changes: dict[Key, StateEntry | None] = {}
+        if event.state_key is not None:
+            changes = {(event.type, event.state_key): StateEntry.of(event, number)}
+        replaced = tuple(e.number for e in hot.extremities)
+        return recording.place(stored, changes=changes, replaced=replaced)
+
+    async def receive(self, incoming: Incoming, new_room: Sequence[Any] = ()) -> Received:
+        """Take in events from outside: judge them, store them in the graph, and settle the current state.
+
+        Each event must have passed the checks on receipt up to its hash. Long batches are taken in pieces.
+        `new_room` are records that go before the first events of a room that is not stored yet.
+        Raises what `WriteQueue.submit` raises.
+        """
+        stored: list[StoredEvent] = []
+        lacking: dict[str, frozenset[str]] = {}
+        for piece in incoming.pieces(_PIECE):
+            await self._receiving.acquire()
+            try:
+                received = await self._receive(piece, new_room)
+            finally:
+                self._receiving.release()
+            self._tidy()
+            new_room = ()
+            stored.extend(received.stored)
+            lacking |= received.lacking
+        return Received(stored, lacking)
+
+    async def _receive(self, incoming: Incoming, new_room: Sequence[Any]) -> Received:
+        for _ in range(_REBUILDS):
+            hot = await self._loaded()
+            at_hand = await self._tools.inbound.read(incoming, hot.state.version)
+            trial = await self._placed(hot, incoming, at_hand)
+            if trial is None:
+                continue
+            recording = self._recording(hot)
+            recording.records.extend(new_room)
+            try:
+                Applying(recording, incoming, at_hand, trial).apply()
+            except BaseException:
+                hot.epoch.broken = True  # what was added to memory will not be written
+                raise
+            if not recording.records:
+                return Received((), trial.lacking)
+            try:
+                return Received(await self._commit(recording), trial.lacking)
+            except RoomReloaded:
+                continue
+        raise RoomReloaded(f"gave up on events of {self.room_id} after {_REBUILDS} tries")
+
+    async def _merge_extremities(self, hot: HotRoom) -> None:
+        """Have one event follow as many of the forward extremities as one may.
+
+        Raises `Forbidden` where nobody here may send it.
+        """
+        await self._receiving.acquire()
+        try:
+            if self._hot is not hot or len(hot.extremities) <= MAX_PREV_EVENTS:
+                return
+            for draft in await self._merging_drafts(hot):
+                await self._note_reference_hashes(hot, [draft])
+                await self._tools.strings.intern({draft.type, draft.sender})
+                merged = hot.extremities[:MAX_PREV_EVENTS]
+                event = self._tools.builder.build(
+                    self.room_id, draft, hot.state, merged, hot.reference_hashes
+                )
+                received = await self._receive(Incoming([event]), ())
+                if received.stored and not (received.stored[0].rejected or received.stored[0].soft_failed):
+                    return
+            raise Forbidden("the room's graph has too many ends, and nobody here may send what joins them")
+        finally:
+            self._receiving.release()
+
+    async def _merging_drafts(self, hot: HotRoom) -> list[Draft]:
+        """Events that change nothing, which somebody here may be allowed to send."""
+        state, own = hot.state, self._tools.builder.server_name
+        members = [
+            user
+            for user, membership in state.memberships.items()
+            if membership == "join" and user.partition(":")[2] == own
         ]
-        hot.extremities = [Extremity.of(stored)]
-        changes: tuple[StateKeyChange, ...] = ()
-        if state_key is not None:
-            changes = (self._change_state(hot, event, number),)
-            records.append(NewRevision(self.room, hot.revision, index))
-            membership = hot.state.membership(changes[0].state_key) if event.type == "m.room.member" else None
-            records.append(StateChange(self.room, 0, type_, state_key, hot.revision, number, membership))
-        counts = self._contribute(
-            hot,
-            Appended(stored, self.room, type_, state_key, sender, index, changes, hot.state),
-            records,
-        )
-        stored = stored.counted(counts.thread, counts.notify_count, counts.highlight_count)
-        records.append(NewEvent(stored, self.room, type_, state_key, sender, index))
-        return stored, records
+        members.sort(key=state.power.user, reverse=True)
+        drafts = []
+        for user in members[:_MERGERS]:
+            drafts.append(Draft(user, DUMMY, {}))
+            entry = state.get("m.room.member", user)
+            stored = (
+                None if entry is None else (await self._tools.events.get([entry.number])).get(entry.number)
+            )
+            if stored is not None:
+                drafts.append(Draft(user, "m.room.member", stored.event.content, state_key=user))
+        return drafts
 
-    def _change_state(self, hot: _Hot, event: Event, number: int) -> StateKeyChange:
-        assert event.state_key is not None
-        old = hot.state.apply(event, number)
-        hot.revision += 1
-        return StateKeyChange(event.type, event.state_key, old, StateEntry(number, event.event_id))
-
-    def _contribute(self, hot: _Hot, appended: Appended, records: list[Any]) -> EventCounts:
-        """Add what the contributors have to say of the event to `records`; returns its counts."""
-        counts = _NO_COUNTS
-        for contributor, memory in zip(self._tools.contributors, hot.memory, strict=True):
-            contribution = contributor.contribute(memory, appended)
-            records.extend(contribution.records)
-            counts = contribution.counts or counts
-        return counts
-
-    def _redaction_rows(
-        self, hot: _Hot, stored: StoredEvent, targets: Mapping[str, StoredEvent]
-    ) -> list[NewRedaction]:
-        event = stored.event
-        target_id = redacts(event, hot.state.version)
-        if event.type != "m.room.redaction" or target_id is None:
-            return []
-        target = targets.get(target_id)
-        applied = (
-            target is not None
-            and target.event.room_id == self.room_id
-            and may_apply_redaction(event, target.event, hot.state.power, hot.state.version)
-        )
-        number = target.number if target is not None else None
-        return [NewRedaction(target_id, stored.number, event.event_id, number, applied)]
+    async def _placed(self, hot: HotRoom, incoming: Incoming, at_hand: AtHand) -> Trial | None:
+        """The trial of a batch that succeeded on the room as it is now; None where the room was reloaded."""
+        while self._hot is hot and not hot.epoch.broken:
+            placing = Placing(hot, incoming, at_hand)
+            try:
+                return placing.attempt()
+            except Lacking as lacking:
+                try:
+                    await self._tools.inbound.provide(self.room, hot, at_hand, placing, lacking)
+                finally:
+                    placing.undo()
+        return None
 
 
 def _end_of(deferred: Deferred[None]) -> Deferred[None]:

@@ -10,10 +10,11 @@ from collections.abc import Callable
 
 import attrs
 
-from federation.graph.current_state import CurrentState
+from federation.errors import RoomInUse
+from federation.graph.batches import Incoming
 from federation.graph.drafts import Draft, RecordsOf, Request, no_records
 from federation.graph.loading import LoadedRoom
-from federation.graph.room import GraphTools, RoomGone, RoomGraph
+from federation.graph.room import GraphTools, Received, RoomGone, RoomGraph
 from federation.rules.room_versions import RoomVersion
 from storage.event import Event
 from storage.rooms import NewRoom
@@ -71,10 +72,30 @@ class RoomGraphs:
     ) -> RoomGraph:
         room = (await self._tools.strings.intern([event.room_id]))[event.room_id]
         graph = RoomGraph(room=room, room_id=event.room_id, tools=self._tools)
-        empty = LoadedRoom(version=version, fence=0, extremities=(), state=CurrentState(version), revision=0)
         new_room = [NewRoom(room, version.identifier)]
+        empty = LoadedRoom.empty(version)
         await graph.begin(empty, event, request(event.room_id), new_room, records_of(room))
         return self._remember(graph)
+
+    async def begin_remote(
+        self, room_id: str, version: RoomVersion, incoming: Incoming
+    ) -> tuple[RoomGraph, Received]:
+        """Begin a room that is not stored: with its create event, or with a join and the state before it.
+
+        Raises `RoomInUse` where it is stored already, and as `RoomGraph.receive` does.
+        """
+        room = (await self._tools.strings.intern([room_id]))[room_id]
+        if room_id in self._beginning or await self._tools.loader.load(room) is not None:
+            raise RoomInUse(f"the room {room_id} is known already")
+        self._beginning.add(room_id)
+        try:
+            graph = RoomGraph(room=room, room_id=room_id, tools=self._tools)
+            received = await graph.begin_with(
+                LoadedRoom.empty(version), incoming, [NewRoom(room, version.identifier)]
+            )
+            return self._remember(graph), received
+        finally:
+            self._beginning.discard(room_id)
 
     async def _new_create_event(self, version: RoomVersion, create: Draft) -> Event:
         """A create event whose room id nobody has.

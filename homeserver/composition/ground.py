@@ -8,10 +8,11 @@ from typing import Any
 import attrs
 
 from federation.graph.building import EventBuilder
-from federation.graph.loading import RoomLoader
+from federation.graph.out_of_band import OutOfBandMemberships
 from federation.graph.room import GraphTools
 from federation.graph.rooms import RoomGraphs
 from federation.signing_key import load_signing_keys
+from federation.workers import Workers
 from homeserver.accounts.access_tokens import AccessTokens
 from homeserver.accounts.limits import Limits, NoLimits
 from homeserver.config.config import Config
@@ -23,11 +24,15 @@ from homeserver.rooms.history import History
 from homeserver.rooms.membership_rows import MembershipRows
 from homeserver.rooms.presentation import Presentation
 from homeserver.rooms.states import RoomStates
+from homeserver.rooms.turns import Turns
 from storage.engine.database import Database
 from storage.numbers import EventNumbers
 from storage.runtime.background import BackgroundTasks
 from storage.stores import Storage
 from storage.write_queue import WriteQueue
+
+_WORKERS = 2
+"""So many processes at most work out what would hold up the reactor."""
 
 
 @attrs.frozen(kw_only=True)
@@ -45,6 +50,8 @@ class Ground:
     access_tokens: AccessTokens
     write_queue: WriteQueue
     graphs: RoomGraphs
+    workers: Workers
+    out_of_band: OutOfBandMemberships
     limits: Limits
     unread: UnreadCounts
 
@@ -86,11 +93,12 @@ def build_ground(config: Config, reactor: Any, database: Database) -> Ground:
         ),
     )
     signing_key = load_signing_keys(config.signing_key_path)[0]
-    tools = GraphTools(
-        loader=RoomLoader(database, storage.strings, storage.rooms, storage.events, storage.states),
-        strings=storage.strings,
+    workers = Workers(processes=_WORKERS, reactor=reactor)
+    tools = GraphTools.over(
+        storage,
         numbers=EventNumbers(database),
-        events=storage.events,
+        workers=workers,
+        clock=reactor,
         queue=write_queue,
         builder=EventBuilder(server_name=config.server_name, key=signing_key, clock=reactor),
         contributors=(
@@ -119,6 +127,17 @@ def build_ground(config: Config, reactor: Any, database: Database) -> Ground:
         access_tokens=access_tokens,
         write_queue=write_queue,
         graphs=RoomGraphs(tools=tools, server_name=config.server_name),
+        workers=workers,
+        out_of_band=OutOfBandMemberships(
+            server_name=config.server_name,
+            key=signing_key,
+            clock=reactor,
+            storage=storage,
+            numbers=tools.numbers,
+            queue=write_queue,
+            turn_of=Turns().of,
+            forget_on_leave=config.rooms.forget_rooms_on_leave,
+        ),
         limits=NoLimits(),
         unread=counts,
     )

@@ -9,9 +9,9 @@ import attrs
 from twisted.internet import reactor
 
 from federation.graph.building import EventBuilder
-from federation.graph.loading import RoomLoader
 from federation.graph.room import GraphTools
 from federation.graph.rooms import RoomGraphs
+from federation.workers import Workers
 from homeserver.push.committed_counts import CommittedCounts
 from homeserver.push.counts import NotificationCounts
 from homeserver.push.receipts import PointsOfReceipts
@@ -84,11 +84,11 @@ def counting_over(database: Database, **bounds: int) -> Counting:
         background=BackgroundTasks(),
         on_commit=listeners,
     )
-    tools = GraphTools(
-        loader=RoomLoader(database, storage.strings, storage.rooms, storage.events, storage.states),
-        strings=storage.strings,
+    tools = GraphTools.over(
+        storage,
         numbers=EventNumbers(database),
-        events=storage.events,
+        workers=Workers(processes=1, reactor=reactor),
+        clock=reactor,
         queue=queue,
         builder=EventBuilder(server_name=SERVER, key=signing_key(SERVER), clock=reactor),
         contributors=[contributor],

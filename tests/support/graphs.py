@@ -12,10 +12,10 @@ from twisted.internet import reactor
 from federation.graph.building import EventBuilder
 from federation.graph.contributors import Contributor
 from federation.graph.drafts import Draft, Request
-from federation.graph.loading import RoomLoader
 from federation.graph.room import GraphTools, RoomGraph
 from federation.graph.rooms import RoomGraphs
 from federation.rules.room_versions import ROOM_VERSIONS
+from federation.workers import Workers
 from storage.engine.database import Database
 from storage.numbers import EventNumbers
 from storage.runtime.background import BackgroundTasks
@@ -37,6 +37,7 @@ class Graphs:
     graphs: RoomGraphs
     committed: list[Committed]
     background: BackgroundTasks
+    workers: Workers
 
 
 def graphs_over(database: Database, contributors: Sequence[Contributor] = ()) -> Graphs:
@@ -51,16 +52,17 @@ def graphs_over(database: Database, contributors: Sequence[Contributor] = ()) ->
         background=background,
         on_commit=[committed.extend],
     )
-    tools = GraphTools(
-        loader=RoomLoader(database, storage.strings, storage.rooms, storage.events, storage.states),
-        strings=storage.strings,
+    workers = Workers(processes=1, reactor=reactor)
+    tools = GraphTools.over(
+        storage,
         numbers=EventNumbers(database),
-        events=storage.events,
+        workers=workers,
+        clock=reactor,
         queue=queue,
         builder=EventBuilder(server_name=SERVER, key=signing_key(SERVER), clock=reactor),
         contributors=contributors,
     )
-    return Graphs(storage, queue, RoomGraphs(tools=tools, server_name=SERVER), committed, background)
+    return Graphs(storage, queue, RoomGraphs(tools=tools, server_name=SERVER), committed, background, workers)
 
 
 def state(sender: str, type_: str, content: dict[str, Any], state_key: str = "") -> Draft:

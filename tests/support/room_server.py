@@ -12,11 +12,12 @@ import attrs
 from twisted.internet import reactor
 
 from federation.graph.building import EventBuilder
-from federation.graph.loading import RoomLoader
+from federation.graph.out_of_band import OutOfBandMemberships
 from federation.graph.room import GraphTools
 from federation.graph.rooms import RoomGraphs
 from federation.http.endpoint import Endpoint, Requester
 from federation.rules.room_versions import DEFAULT_ROOM_VERSION
+from federation.workers import Workers
 from homeserver.accounts.limits import Limits, NoLimits
 from homeserver.client_api.redactions import RedactionsApi
 from homeserver.client_api.room_aliases import RoomAliasesApi
@@ -82,11 +83,11 @@ async def parts_over(
         on_commit=[feed.on_commit, committed.extend],
     )
     rows = MembershipRows(server_name=SERVER, strings=storage.strings, forget_on_leave=forget_on_leave)
-    tools = GraphTools(
-        loader=RoomLoader(database, storage.strings, storage.rooms, storage.events, storage.states),
-        strings=storage.strings,
+    tools = GraphTools.over(
+        storage,
         numbers=EventNumbers(database),
-        events=storage.events,
+        workers=Workers(processes=1, reactor=reactor),
+        clock=reactor,
         queue=queue,
         builder=EventBuilder(server_name=SERVER, key=signing_key(SERVER), clock=reactor),
         contributors=[rows],
@@ -109,9 +110,20 @@ async def parts_over(
         limits=limits,
         turns=turns,
     )
+    out_of_band = OutOfBandMemberships(
+        server_name=SERVER,
+        key=signing_key(SERVER),
+        clock=reactor,
+        storage=storage,
+        numbers=tools.numbers,
+        queue=queue,
+        turn_of=Turns().of,
+        forget_on_leave=forget_on_leave,
+    )
     membership = RoomMembership(
         server_name=SERVER,
         rooms=rooms,
+        out_of_band=out_of_band,
         joining=joining,
         user_rooms=feed.user_rooms,
         strings=storage.strings,

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads what a batch of events from outside needs, and provides what the try to place it was lacking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import attrs
+
+from federation.graph.batches import AtHand, Incoming, Lacking
+from federation.graph.current_state import Key, StateEntry
+from federation.graph.hot_room import HotRoom
+from federation.graph.placing import Placing
+from federation.graph.resolving import Resolver, StatesToResolve
+from federation.graph.timelines import Begun, Ended
+from federation.rules.redaction import redacts
+from federation.rules.room_versions import RoomVersion
+from storage.engine.database import Database, Transaction
+from storage.event import StateAt
+from storage.events import Events
+from storage.gaps import Gaps
+from storage.numbers import EventNumbers
+from storage.state import States, TimelineRow
+from storage.state_records import OPEN
+from storage.strings import Strings
+
+
+@attrs.frozen
+class InboundReader:
+    """Reads for batches of events from outside."""
+
+    database: Database
+    strings: Strings
+    numbers: EventNumbers
+    events: Events
+    states: States
+    gaps: Gaps
+    resolver: Resolver
+
+    async def read(self, incoming: Incoming, version: RoomVersion) -> AtHand:
+        """What is stored of the events that the batch names, and numbers for its own.
+
+        Raises `DatabaseUnavailable`.
+        """
+        batch = incoming.events
+        own = [event.event_id for event in batch]
+        referred = {prev for event in batch for prev in event.prev_events}
+        cited = {auth for event in batch for auth in event.auth_events}
+
+        def look(txn: Transaction) -> tuple[Any, ...]:
+            return (
+                self.events.graph_rows_txn(txn, {*own, *referred}),
+                self.events.waiting_redactions_txn(txn, own),
+                self.gaps.referrers_txn(txn, own).keys(),
+            )
+
+        rows, waiting, gaps = await self.database.read("read for a batch", look)
+        targets = {t for e in batch if e.type == "m.room.redaction" and (t := redacts(e, version))}
+        redactions = {event_id for of_target in waiting.values() for _, event_id in of_target}
+        await self.strings.intern(
+            {s for e in batch for s in (e.type, e.sender, e.state_key) if s is not None}
+        )
+        await self.numbers.reserve(len(batch))
+        return AtHand(
+            rows=rows,
+            auth_events=await self.events.by_id(cited),
+            waiting_redactions=waiting,
+            gaps=gaps,
+            others=await self.events.by_id(targets | redactions) if targets or redactions else {},
+            numbers=dict(zip(own, self.numbers.take(len(own)), strict=True)),
+        )
+
+    async def provide(
+        self, room: int, hot: HotRoom, at_hand: AtHand, placing: Placing, lacking: Lacking
+    ) -> None:
+        """Put at hand what the try to place a batch was lacking. Raises `DatabaseUnavailable`."""
+        if lacking.event is not None:
+            for number, stored in (await self.events.get([lacking.event])).items():
+                at_hand.events[number] = stored.event
+            if lacking.event not in at_hand.events:
+                raise LookupError(f"the event with the number {lacking.event} is not stored")
+        elif lacking.state is not None:
+            await self._load(room, hot, lacking.state)
+        elif lacking.states is not None:
+            asked = StatesToResolve(
+                room=room,
+                version=hot.state.version,
+                timelines=hot.timelines,
+                states=list(lacking.states),
+                unstored={**hot.unstored_now(), **placing.placed_now()},
+            )
+            resolved = await self.resolver.resolve(asked)
+            await self.strings.intern({name for key in resolved for name in key})
+            at_hand.resolutions[frozenset(lacking.states.values())] = resolved
+
+    async def _load(self, room: int, hot: HotRoom, state: StateAt) -> None:
+        """Have a branch in memory, or branch 0 back to a revision."""
+        if state.branch == 0:
+            after = state.revision
+            rows = await self.database.read(
+                "past of a room", lambda txn: self.states.timeline_txn(txn, room, after)
+            )
+            hot.timelines.learn_past(after, _ended(await self._named(rows), after))
+            return
+        branch = await self.database.read(
+            "branch", lambda txn: self.states.branch_txn(txn, room, state.branch)
+        )
+        if branch.parent is None:
+            raise LookupError(f"branch {state.branch} of room {room} is not stored")
+        hot.timelines.learn_branch(state.branch, branch.parent, _begun(await self._named(branch.rows)))
+
+    async def _named(self, rows: Sequence[TimelineRow]) -> list[tuple[Key, TimelineRow]]:
+        names = await self.strings.values({n for row in rows for n in (row.type, row.state_key)})
+        return [((names[row.type], names[row.state_key]), row) for row in rows]
+
+
+def _entry(row: TimelineRow) -> StateEntry | None:
+    if row.event is None or row.event_id is None:
+        return None
+    return StateEntry(row.event, row.event_id, row.membership)
+
+
+def _begun(rows: Iterable[tuple[Key, TimelineRow]]) -> dict[Key, list[Begun]]:
+    found: dict[Key, list[Begun]] = {}
+    for key, row in rows:
+        found.setdefault(key, []).append(Begun(row.first, _entry(row)))
+    for of_key in found.values():
+        of_key.sort(key=lambda begun: begun.first)
+    return found
+
+
+def _ended(rows: Sequence[tuple[Key, TimelineRow]], after: int) -> dict[Key, list[Ended]]:
+    """What ended after a revision, by key; what began without one before it ended as having no value."""
+    found: dict[Key, dict[int, StateEntry | None]] = {}
+    for key, row in rows:
+        if after < row.end < OPEN:
+            found.setdefault(key, {})[row.end] = _entry(row)
+    for key, row in rows:
+        if row.first > after:
+            found.setdefault(key, {}).setdefault(row.first, None)
+    return {key: [Ended(end, ends[end]) for end in sorted(ends)] for key, ends in found.items()}

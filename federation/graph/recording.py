@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gathers what becomes of a room into the records of one unit, and advances the room in memory by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from federation.graph.building import Extremity
+from federation.graph.contributors import (
+    Appended,
+    Contribution,
+    Contributor,
+    EventCounts,
+    Resolved,
+    StateKeyChange,
+)
+from federation.graph.current_state import Key, StateEntry
+from federation.graph.hot_room import HotRoom
+from storage.event import Event, StoredEvent
+from storage.events import NewEvent, OutlierPlaced
+from storage.rooms import ExtremityChange
+from storage.state_records import NewBranch, NewRevision, StateChange
+from storage.strings import Strings
+
+_NO_COUNTS = EventCounts(thread=None, notify_count=0, highlight_count=0)
+
+
+@attrs.define(eq=False)
+class Recording:
+    """One unit of a room in the making: its records, its events, and how many positions it needs.
+
+    Every string that the records name must have a number in memory. What was advanced in memory is lost with
+    `hot` where the unit is not written.
+    """
+
+    hot: HotRoom
+    room: int
+    strings: Strings
+    contributors: Sequence[Contributor]
+    records: list[Any] = attrs.field(factory=list)
+    stored: list[StoredEvent] = attrs.field(factory=list)
+    indexes: list[int] = attrs.field(factory=list)
+    positions: int = 0
+
+    def place(
+        self,
+        stored: StoredEvent,
+        *,
+        changes: Mapping[Key, StateEntry | None],
+        is_extremity: bool = True,
+        replaced: tuple[int, ...] = (),
+        was_outlier: bool = False,
+    ) -> StoredEvent:
+        """An event takes its place; `changes` are those that it makes to the current state."""
+        event, hot = stored.event, self.hot
+        self.positions += 1
+        index = self.positions
+        made = self._change(changes, {event.event_id: event}, index) if changes else ()
+        if is_extremity:
+            hot.extremities = [e for e in hot.extremities if e.number not in replaced]
+            hot.extremities.append(Extremity.of(stored))
+            self.records.append(ExtremityChange(self.room, added=stored.number, removed=replaced))
+        type_, sender = self._number(event.type), self._number(event.sender)
+        state_key = None if event.state_key is None else self._number(event.state_key)
+        counts = self._told(Appended(stored, self.room, type_, state_key, sender, index, made, hot.state))
+        stored = stored.counted(counts.thread, counts.notify_count, counts.highlight_count)
+        self.records.append(
+            OutlierPlaced(stored, self.room, index)
+            if was_outlier
+            else NewEvent(stored, self.room, type_, state_key, sender, index)
+        )
+        self.stored.append(stored)
+        self.indexes.append(index)
+        hot.top = max(hot.top, stored.topo or 0)
+        hot.note_reference_hash(event)
+        return stored
+
+    def change_state(self, changes: Mapping[Key, StateEntry | None], events: Mapping[str, Event]) -> None:
+        """The current state changes without an event; `events` are those that memory keeps whole, by id."""
+        self.positions += 1
+        made = self._change(changes, events, self.positions)
+        resolved = Resolved(self.room, self.positions, made, self.hot.state)
+        for contributor, memory in zip(self.contributors, self.hot.memory, strict=True):
+            self.records.extend(contributor.resolved(memory, resolved).records)
+
+    def branch(self, number: int, *, after: int, is_new: bool) -> None:
+        """Write what a branch got after its revision `after`."""
+        branch = self.hot.timelines.branch(number)
+        assert branch is not None, "a branch that was just written to is in memory"
+        if is_new:
+            self.records.append(NewBranch(self.room, number, branch.parent))
+        rows = [
+            (begun.first, key, begun.value)
+            for key, of_key in branch.rows.items()
+            for begun in of_key
+            if begun.first > after
+        ]
+        for revision, key, value in sorted(rows, key=lambda row: row[0]):
+            self.records.append(self._state_change(number, revision, key, value))
+
+    def _change(
+        self, changes: Mapping[Key, StateEntry | None], events: Mapping[str, Event], index: int
+    ) -> tuple[StateKeyChange, ...]:
+        """The next revision of branch 0."""
+        hot = self.hot
+        olds = {
+            key: hot.state.change(key, value, None if value is None else events.get(value.event_id))
+            for key, value in changes.items()
+        }
+        revision = hot.timelines.advance(olds)
+        self.records.append(NewRevision(self.room, revision, index))
+        for key, value in changes.items():
+            self.records.append(self._state_change(0, revision, key, value))
+        return tuple(StateKeyChange(*key, olds[key], value) for key, value in changes.items())
+
+    def _state_change(self, branch: int, revision: int, key: Key, value: StateEntry | None) -> StateChange:
+        event, membership = (None, None) if value is None else (value.number, value.membership)
+        type_, state_key = self._number(key[0]), self._number(key[1])
+        return StateChange(self.room, branch, type_, state_key, revision, event, membership)
+
+    def _told(self, appended: Appended) -> EventCounts:
+        """Have the contributors add their rows; returns the event's counts."""
+        counts = _NO_COUNTS
+        for contributor, memory in zip(self.contributors, self.hot.memory, strict=True):
+            contribution: Contribution = contributor.contribute(memory, appended)
+            self.records.extend(contribution.records)
+            counts = contribution.counts or counts
+        return counts
+
+    def _number(self, string: str) -> int:
+        number = self.strings.known(string)
+        assert number is not None, "strings are numbered before they are recorded"
+        return number
