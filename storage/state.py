@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 _DEPTH = itemgetter(0)
+_EARLY = 4  # A state is early in the first so manieth part of its branch.
 
 _SELECT_ROWS = (
     "SELECT s.type, s.state_key, s.event, e.event_id, s.membership"
@@ -58,21 +59,25 @@ _CURRENT_OF_ROOMS = Batch(
     f" AND s.branch = 0 AND s.to_revision = {OPEN} WHERE s.event IS NOT NULL",
     columns={"room": INTEGER},
 )
-# The branches that a state lies over, from its own (depth 0) down to branch 0, each at its revision.
-_LEVELS = (
+# The branches that a state lies over, from its own (depth 0) down to branch 0, each at its revision. Few values
+# ended after a late revision, few began before an early one: the plus keeps the planner on the right index.
+_AT_COLUMNS = "l.depth, l.room, l.of_branch, l.of_revision, s.type, s.state_key, s.event, s.membership"
+_AT = Batch(
     "WITH RECURSIVE levels(room, of_branch, of_revision, branch, revision, depth) AS ("
     "SELECT v.room, v.branch, v.revision, v.branch, v.revision, 0 FROM v UNION ALL"
     " SELECT l.room, l.of_branch, l.of_revision, b.parent_branch, b.parent_revision, l.depth + 1"
-    " FROM levels l JOIN state_branches b ON b.room = l.room AND b.branch = l.branch) "
-)
-# The plus keeps the planner on the index by end: few values ended after a late revision.
-_AT = Batch(
-    f"{_LEVELS} SELECT l.depth, l.room, l.of_branch, l.of_revision, s.type, s.state_key, s.event,"
-    " s.membership FROM levels l JOIN state_rows s ON s.room = l.room AND s.branch = l.branch"
-    " AND +s.from_revision <= l.revision AND s.to_revision > l.revision",
+    " FROM levels l JOIN state_branches b ON b.room = l.room AND b.branch = l.branch),"
+    " halves AS (SELECT l.*, (SELECT max(x.from_revision) FROM state_rows x WHERE x.room = l.room"
+    f" AND x.branch = l.branch) / {_EARLY} >= l.revision AS early FROM levels l)"
+    f" SELECT {_AT_COLUMNS} FROM halves l JOIN state_rows s ON s.room = l.room AND s.branch = l.branch"
+    " AND +s.from_revision <= l.revision AND s.to_revision > l.revision WHERE NOT l.early"
+    f" UNION ALL SELECT {_AT_COLUMNS} FROM halves l JOIN state_rows s ON s.room = l.room"
+    " AND s.branch = l.branch AND s.from_revision <= l.revision AND +s.to_revision > l.revision"
+    " WHERE l.early",
     columns=dict.fromkeys(("room", "branch", "revision"), INTEGER),
 )
-# Of each key the last row that begins early enough: one look-up per level, however often it has changed.
+# Of each key the last row that begins early enough: one look-up per level, however often it has changed. Rows
+# are compared whole, so that no other index than the primary key's serves; what it finds may be of another key.
 _VALUES = Batch(
     "WITH RECURSIVE levels(room, of_branch, of_revision, type, state_key, branch, revision, depth) AS ("
     "SELECT v.room, v.branch, v.revision, v.type, v.state_key, v.branch, v.revision, 0 FROM v UNION ALL"
@@ -80,20 +85,12 @@ _VALUES = Batch(
     " l.depth + 1 FROM levels l JOIN state_branches b ON b.room = l.room AND b.branch = l.branch)"
     " SELECT l.depth, l.room, l.of_branch, l.of_revision, s.type, s.state_key, s.event, s.membership"
     " FROM levels l JOIN state_rows s ON s.room = l.room AND s.branch = l.branch AND s.type = l.type"
-    " AND s.state_key = l.state_key AND s.from_revision = (SELECT max(x.from_revision) FROM state_rows x"
-    " WHERE x.room = l.room AND x.branch = l.branch AND x.type = l.type AND x.state_key = l.state_key"
-    " AND x.from_revision <= l.revision) AND s.to_revision > l.revision",
+    " AND s.state_key = l.state_key AND s.from_revision = (SELECT x.from_revision FROM state_rows x"
+    " WHERE (x.room, x.branch, x.type, x.state_key, x.from_revision)"
+    " <= (l.room, l.branch, l.type, l.state_key, l.revision)"
+    " ORDER BY x.room DESC, x.branch DESC, x.type DESC, x.state_key DESC, x.from_revision DESC LIMIT 1)"
+    " WHERE +s.from_revision <= l.revision AND s.to_revision > l.revision",
     columns=dict.fromkeys(("room", "branch", "revision", "type", "state_key"), INTEGER),
-)
-_REVISIONS_AT = Batch(
-    "SELECT v.room, v.position, (SELECT r.revision FROM state_revisions r WHERE r.room = v.room"
-    " AND r.position <= v.position ORDER BY r.position DESC LIMIT 1) FROM v",
-    columns={"room": INTEGER, "position": INTEGER},
-)
-_POSITIONS = Batch(
-    "SELECT v.room, v.revision, r.position FROM v JOIN state_revisions r ON r.room = v.room"
-    " AND r.revision = v.revision",
-    columns={"room": INTEGER, "revision": INTEGER},
 )
 _KEY_HISTORIES = Batch(
     "SELECT s.room, s.state_key, s.from_revision, s.to_revision, s.event, s.membership FROM v"

@@ -31,12 +31,9 @@ _INSERT_BRANCH = Batch(
     " SELECT room, branch, parent_branch, parent_revision FROM v",
     columns=dict.fromkeys(("room", "branch", "parent_branch", "parent_revision"), INTEGER),
 )
-# The value that holds now is the last of its key: one look-up, however often the key has changed.
 _CLOSE = Batch(
     "UPDATE state_rows SET to_revision = v.revision FROM v WHERE state_rows.room = v.room"
     " AND state_rows.branch = v.branch AND state_rows.type = v.type AND state_rows.state_key = v.state_key"
-    " AND state_rows.from_revision = (SELECT max(x.from_revision) FROM state_rows x WHERE x.room = v.room"
-    " AND x.branch = v.branch AND x.type = v.type AND x.state_key = v.state_key)"
     f" AND state_rows.to_revision = {OPEN}",
     columns=dict.fromkeys((*_KEY_COLUMNS, "revision"), INTEGER),
 )
