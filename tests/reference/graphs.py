@@ -431,7 +431,7 @@ def _order(events: Sequence[Event], random: Random) -> list[Event]:
 
 def _batches(order: Sequence[Event], random: Random) -> list[list[Event]]:
     batches: list[list[Event]] = []
-    largest = random.choice((1, 3, 10))
+    largest = random.choice((1, 3, 10, 50))
     rest = list(order)
     while rest:
         size = random.randint(1, largest)

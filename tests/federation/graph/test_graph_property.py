@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random rooms that arrive in several orders: what the room graph makes of them is what the text says.
+
+The naive room gets the same events in the same batches, and every state, rejection, soft failure and
+extremity must be the same, in memory and on disk, also where the room is loaded again in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+import attrs
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from federation.graph.batches import Incoming
+from federation.graph.current_state import CurrentState
+from federation.graph.room import RoomGraph
+from federation.rules.room_versions import RoomVersion
+from storage.engine.database import Database, Transaction
+from storage.event import Event, StateAt, StoredEvent
+from tests.reference.graphs import RandomRoom, random_rooms, valid_orders
+from tests.reference.resolver import Key
+from tests.reference.room import NaiveRoom
+from tests.support.databases import DatabaseHome
+from tests.support.graphs import Graphs, graphs_over
+from tests.support.reactor import in_reactor
+
+State = dict[Key, str]
+
+
+@attrs.define
+class Server:
+    """A server that receives a room; `restart` leaves it with what is on disk."""
+
+    database: Database
+    parts: Graphs
+    version: RoomVersion
+    room_id: str = ""
+
+    @classmethod
+    def over(cls, database: Database, version: RoomVersion) -> Server:
+        return cls(database, graphs_over(database), version)
+
+    def restart(self) -> None:
+        self.parts = graphs_over(self.database)
+
+    async def receive(self, batch: Sequence[Event]) -> Sequence[StoredEvent]:
+        """Take in a batch; the first begins the room."""
+        if not self.room_id:
+            self.room_id = batch[0].room_id
+            _, received = await self.parts.graphs.begin_remote(self.room_id, self.version, Incoming(batch))
+        else:
+            received = await (await self.graph()).receive(Incoming(batch))
+        assert not received.lacking
+        return received.stored
+
+    async def graph(self) -> RoomGraph:
+        return await self.parts.graphs.get(self.room_id)
+
+    async def current_in_memory(self) -> State:
+        seen: State = {}
+
+        def look(state: CurrentState) -> tuple[()]:
+            for key in list(state.keys()):
+                entry = state.get(*key)
+                assert entry is not None
+                seen[key] = entry.event_id
+            return ()
+
+        assert await (await self.graph()).append(look) == []
+        return seen
+
+    async def current(self) -> State:
+        """The current state on disk."""
+        room = (await self.graph()).room
+        states = self.parts.storage.states
+        return await self._read(lambda txn: states.at_txn(txn, room, StateAt(0, states.head_txn(txn, room))))
+
+    async def state(self, at: StateAt) -> State:
+        """A state on disk."""
+        room = (await self.graph()).room
+        return await self._read(lambda txn: self.parts.storage.states.at_txn(txn, room, at))
+
+    async def _read(self, rows_txn: Callable[[Transaction], Sequence[object]]) -> State:
+        def look(txn: Transaction) -> State:
+            rows = rows_txn(txn)
+            names = self.parts.storage.strings.values_txn(
+                txn, {n for r in rows for n in (r.type, r.state_key)}
+            )
+            return {(names[row.type], names[row.state_key]): row.event_id for row in rows}
+
+        return await self.database.read("state", look)
+
+    async def extremities(self) -> set[str]:
+        room = (await self.graph()).room
+        storage = self.parts.storage
+        numbers = await self.database.read("extremities", lambda t: storage.rooms.extremities_txn(t, room))
+        return {stored.event.event_id for stored in (await storage.events.get(numbers)).values()}
+
+    async def refusal(self, stored: StoredEvent) -> str | None:
+        """The number of the rule that an event was rejected or soft-failed by."""
+        rejections = self.parts.storage.rejections
+        found = await self.database.read("why", lambda txn: rejections.of_event_txn(txn, stored.number))
+        return None if found is None else found.rule
+
+
+async def follow(server: Server, batches: Sequence[Sequence[Event]], random: Random) -> NaiveRoom:
+    """Let the server and a naive room receive the batches, comparing them after each; returns the latter."""
+    naive = NaiveRoom(server.version)
+    for batch in batches:
+        naive.receive(batch)
+        stored = await server.receive(batch)
+        assert [one.event.event_id for one in stored] == [event.event_id for event in batch]
+        for one in stored:
+            check_verdict(one, naive)
+        if random.random() < 0.2:
+            server.restart()
+        await check_now(server, naive)
+    return naive
+
+
+def check_verdict(stored: StoredEvent, naive: NaiveRoom) -> None:
+    event = stored.event
+    assert stored.rejected == (event.event_id in naive.rejected)
+    assert stored.soft_failed == (event.event_id in naive.soft_failed)
+    assert stored.before is not None
+    assert (stored.after is not None) == (event.is_state and not stored.rejected)
+
+
+async def check_now(server: Server, naive: NaiveRoom) -> None:
+    assert await server.current() == naive.current
+    assert await server.current_in_memory() == naive.current
+    assert await server.extremities() == naive.extremities
+
+
+async def check_all(server: Server, naive: NaiveRoom) -> None:
+    """What is on disk of every event in the end: later events must not have moved older states."""
+    stored = await server.parts.storage.events.by_id(naive.events)
+    assert stored.keys() == naive.events.keys()
+    for event_id, one in stored.items():
+        check_verdict(one, naive)
+        assert one.before is not None
+        assert await server.state(one.before) == naive.before[event_id]
+        assert await server.state(one.after or one.before) == naive.after[event_id]
+        rule = naive.rejected.get(event_id) or naive.soft_failed.get(event_id)
+        assert await server.refusal(one) == rule
+        assert all(one.topo > stored[prev].topo for prev in one.event.prev_events)
+
+
+async def arrives(
+    room: RandomRoom, home: DatabaseHome, batches: Sequence[Sequence[Event]], seed: int
+) -> NaiveRoom:
+    """A room arrives in an order; returns what became of it."""
+    server = Server.over(await home.open(), room.version)
+    try:
+        naive = await follow(server, batches, Random(seed))
+        await check_all(server, naive)
+        # What comes again changes nothing.
+        assert list(await server.receive(batches[-1])) == []
+        server.restart()
+        await check_now(server, naive)
+        await check_all(server, naive)
+    finally:
+        await home.close()
+    return naive
+
+
+@settings(
+    max_examples=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(room=random_rooms(max_size=40), seed=st.integers(0, 10_000))
+def test_a_room_in_any_order(database_homes: Callable[[], DatabaseHome], room: RandomRoom, seed: int) -> None:
+    orders = valid_orders(room, 2, Random(seed))
+    ends = [in_reactor(arrives(room, database_homes(), batches, seed)) for batches in orders]
+    for naive in ends:
+        assert naive.before == ends[0].before
+        assert naive.rejected == ends[0].rejected
+    if not any(naive.soft_failed for naive in ends):
+        assert all(naive.current == ends[0].current for naive in ends)
