@@ -59,8 +59,9 @@ _CURRENT_OF_ROOMS = Batch(
     f" AND s.branch = 0 AND s.to_revision = {OPEN} WHERE s.event IS NOT NULL",
     columns={"room": INTEGER},
 )
-# The branches that a state lies over, from its own (depth 0) down to branch 0, each at its revision. Few values
-# ended after a late revision, few began before an early one: the plus keeps the planner on the right index.
+# The branches that a state lies over, from its own (depth 0) down to branch 0, each at its revision. Few
+# values ended after a late revision, few began before an early one: the plus keeps the planner on the right
+# index.
 _AT_COLUMNS = "l.depth, l.room, l.of_branch, l.of_revision, s.type, s.state_key, s.event, s.membership"
 _AT = Batch(
     "WITH RECURSIVE levels(room, of_branch, of_revision, branch, revision, depth) AS ("
@@ -76,8 +77,9 @@ _AT = Batch(
     " WHERE l.early",
     columns=dict.fromkeys(("room", "branch", "revision"), INTEGER),
 )
-# Of each key the last row that begins early enough: one look-up per level, however often it has changed. Rows
-# are compared whole, so that no other index than the primary key's serves; what it finds may be of another key.
+# Of each key the last row that begins early enough: one look-up per level, however often it has changed.
+# Rows are compared whole, so that no other index than the primary key's serves; what it finds may be of
+# another key.
 _VALUES = Batch(
     "WITH RECURSIVE levels(room, of_branch, of_revision, type, state_key, branch, revision, depth) AS ("
     "SELECT v.room, v.branch, v.revision, v.type, v.state_key, v.branch, v.revision, 0 FROM v UNION ALL"
@@ -91,6 +93,16 @@ _VALUES = Batch(
     " ORDER BY x.room DESC, x.branch DESC, x.type DESC, x.state_key DESC, x.from_revision DESC LIMIT 1)"
     " WHERE +s.from_revision <= l.revision AND s.to_revision > l.revision",
     columns=dict.fromkeys(("room", "branch", "revision", "type", "state_key"), INTEGER),
+)
+_REVISIONS_AT = Batch(
+    "SELECT v.room, v.position, (SELECT r.revision FROM state_revisions r WHERE r.room = v.room"
+    " AND r.position <= v.position ORDER BY r.position DESC LIMIT 1) FROM v",
+    columns={"room": INTEGER, "position": INTEGER},
+)
+_POSITIONS = Batch(
+    "SELECT v.room, v.revision, r.position FROM v JOIN state_revisions r ON r.room = v.room"
+    " AND r.revision = v.revision",
+    columns={"room": INTEGER, "revision": INTEGER},
 )
 _KEY_HISTORIES = Batch(
     "SELECT s.room, s.state_key, s.from_revision, s.to_revision, s.event, s.membership FROM v"
