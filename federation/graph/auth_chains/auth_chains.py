@@ -12,8 +12,6 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from federation.graph.auth_chains.difference import candidates, outside_of_all
-from federation.graph.auth_chains.overlay import Overlay
-from federation.graph.auth_chains.places import Place
 from federation.graph.auth_chains.room_index import RoomIndex
 from federation.graph.auth_chains.slices import run_sliced
 from federation.graph.auth_chains.subgraph import subgraph
@@ -58,8 +56,7 @@ class AuthChains:
         async with self._index(room) as index:
             graph = await index.overlay()
             await index.lay(graph, set().union(*conflicted), unstored)
-            states = [_places(graph, state) for state in conflicted]
-            spans = await run_sliced(candidates(graph, states), self._clock)
+            spans = await run_sliced(candidates(graph, conflicted), self._clock)
             if not spans:
                 return set()
             await index.lay_state(graph, set(unconflicted()), unstored)
@@ -72,7 +69,8 @@ class AuthChains:
         async with self._index(room) as index:
             graph = await index.overlay()
             await index.lay(graph, set(conflicted), unstored)
-            return await run_sliced(subgraph(graph, _places(graph, conflicted)), self._clock)
+            ends = [place for number in conflicted if (place := graph.place(number)) is not None]
+            return await run_sliced(subgraph(graph, ends), self._clock)
 
     @asynccontextmanager
     async def _index(self, room: int) -> AsyncIterator[RoomIndex]:
@@ -102,8 +100,3 @@ class AuthChains:
             if not index.lock.locked:
                 self._count_memory(room, 0)
                 del self._memory[room], self._rooms[room]
-
-
-def _places(graph: Overlay, numbers: Iterable[int]) -> list[Place]:
-    """Where those of the events stand that are known."""
-    return [place for number in numbers if (place := graph.place(number)) is not None]

@@ -9,8 +9,7 @@ chain, and then neither its place nor what it leads to ever changes.
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 from federation.graph.auth_chains.places import Place, Places
@@ -21,23 +20,6 @@ _LOOKED_AT: Final = 64
 """So many links of a chain are looked at for one that implies another."""
 
 
-class _LinksInto:
-    """The links into one chain, in the order of the sequence numbers that they lead to."""
-
-    __slots__ = ("chains", "sequences", "targets")
-
-    def __init__(self) -> None:
-        self.targets = array("i")
-        self.chains = array("i")
-        self.sequences = array("i")
-
-    def add(self, target: int, origin: Place) -> None:
-        i = bisect_right(self.targets, target)
-        self.targets.insert(i, target)
-        self.chains.insert(i, origin.chain)
-        self.sequences.insert(i, origin.sequence)
-
-
 class ChainCover:
     """The indexed part of a room's auth graph."""
 
@@ -46,8 +28,10 @@ class ChainCover:
         self._chains: list[array[int]] = []
         # By origin chain: sequence number, target chain, target sequence number, and so on.
         self._links_from: list[array[int] | None] = []
-        self._links_into: dict[int, _LinksInto] = {}
+        # By target chain and target sequence number: origin chain, its sequence number, and so on.
+        self._links_into: dict[int, dict[int, array[int]]] = {}
         self._link_count = 0
+        self._target_count = 0
 
     def __len__(self) -> int:
         """How many events are indexed."""
@@ -78,30 +62,20 @@ class ChainCover:
         """The event at a place."""
         return self._chains[chain][sequence - 1]
 
-    def links_from(self, chain: int, *, above: int, upto: int) -> Iterator[tuple[int, Place]]:
-        """Links from the chain with `above` < sequence number <= `upto`: that number, and where it leads.
-
-        The last come first.
-        """
-        links = self._links_from[chain]
-        if links is None:
-            return
-        for i in range(len(links) - 3, -1, -3):
-            sequence = links[i]
-            if sequence <= above:
-                return
-            if sequence <= upto:
-                yield sequence, Place(links[i + 1], links[i + 2])
+    def links_from(self, chain: int) -> Sequence[int]:
+        """Links from the chain, from below: sequence number, target chain and sequence number, and so on."""
+        return self._links_from[chain] or ()
 
     def links_into(self, chain: int, *, least: int, below: int | None) -> Iterator[Place]:
         """From where links lead to sequence numbers `least` <= n < `below` of the chain (None: no limit)."""
         links = self._links_into.get(chain)
         if links is None:
             return
-        begin = bisect_left(links.targets, least)
-        end = len(links.targets) if below is None else bisect_left(links.targets, below)
-        for i in range(end - 1, begin - 1, -1):
-            yield Place(links.chains[i], links.sequences[i])
+        end = self.length(chain) + 1 if below is None else below
+        for target in range(end - 1, least - 1, -1):
+            origins = links.get(target, ())
+            for i in range(len(origins) - 2, -1, -2):
+                yield Place(origins[i], origins[i + 1])
 
     def add(self, number: int, previous: int | None, cited: Collection[int], log: AuthChainBlock) -> None:
         """Index an event whose auth events, `cited`, are all indexed, and log it.
@@ -133,7 +107,8 @@ class ChainCover:
 
     def memory(self) -> int:
         """About how many bytes it takes."""
-        return self._places.memory() + 8 * len(self) + 250 * len(self._chains) + 24 * self._link_count
+        links = 24 * self._link_count + 250 * self._target_count
+        return self._places.memory() + 10 * len(self) + 250 * len(self._chains) + links
 
     def _needed(self, chain: int, targets: Iterable[Place]) -> list[Place]:
         """The links that an event needs which is added to `chain` and cites the events at `targets`."""
@@ -174,10 +149,11 @@ class ChainCover:
             out = self._links_from[chain] = array("i")
         for target_chain, target_sequence in links:
             out.extend((place.sequence, target_chain, target_sequence))
-            into = self._links_into.get(target_chain)
-            if into is None:
-                into = self._links_into[target_chain] = _LinksInto()
-            into.add(target_sequence, place)
+            into = self._links_into.setdefault(target_chain, {})
+            if target_sequence not in into:
+                into[target_sequence] = array("i")
+                self._target_count += 1
+            into[target_sequence].extend(place)
         self._link_count += len(links)
 
     def _check(self, number: int, chain: int, links: Iterable[tuple[int, int]]) -> None:

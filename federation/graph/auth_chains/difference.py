@@ -6,7 +6,7 @@ spec: rooms, "Room Version 2", "Auth difference".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 import attrs
@@ -19,26 +19,55 @@ from federation.graph.auth_chains.slices import STEPS, Sliced
 Spans: TypeAlias = dict[int, tuple[int, int]]
 """Chain → a span of it: `above` < sequence number <= `upto`."""
 
-_STATES_IN_A_SLICE = 4
-_CHAINS_IN_A_SLICE = 200
+_PAUSE_EVERY = 100
 
 
-def candidates(graph: Overlay, conflicted: Iterable[Iterable[Place]]) -> Sliced[Spans]:
-    """What the auth chains of some conflicted parts of the states have, but not those of all."""
-    reached = []
-    for i, state in enumerate({frozenset(state) for state in conflicted}, 1):
-        reached.append((yield from reach(graph, state)))
-        if i % _STATES_IN_A_SLICE == 0:
+def candidates(graph: Overlay, conflicted: Sequence[Iterable[int]]) -> Sliced[Spans]:
+    """What the auth chains of some conflicted parts of the states have, but not those of all.
+
+    Most conflicted events are in all states but one, or in one. So those that are in the same states are
+    looked at together.
+    """
+    every_state = (1 << len(conflicted)) - 1
+    reached_by: dict[int, list[tuple[int, int]]] = {}
+    for step, (states, places) in enumerate(_by_states(graph, conflicted).items(), 1):
+        for chain, highest in (yield from reach(graph, places)).items():
+            reached_by.setdefault(chain, []).append((highest, states))
+        if step % 4 == 0:
             yield
     spans: Spans = {}
-    for i, chain in enumerate(set().union(*reached), 1):
-        ends = [chains.get(chain, 0) for chains in reached]
-        lowest, highest = min(ends), max(ends)
-        if lowest < highest:
-            spans[chain] = (lowest, highest)
-        if i % _CHAINS_IN_A_SLICE == 0:
+    for step, (chain, ends) in enumerate(reached_by.items(), 1):
+        ends.sort(reverse=True)
+        above = _common_end(ends, every_state)
+        if above < ends[0][0]:
+            spans[chain] = (above, ends[0][0])
+        if step % _PAUSE_EVERY == 0:
             yield
     return spans
+
+
+def _by_states(graph: Overlay, conflicted: Sequence[Iterable[int]]) -> dict[int, list[Place]]:
+    """Where the events stand, by the states that they are in: bit i for `conflicted[i]`."""
+    states: dict[int, int] = {}
+    for i, state in enumerate(conflicted):
+        for number in state:
+            states[number] = states.get(number, 0) | 1 << i
+    grouped: dict[int, list[Place]] = {}
+    for number, bits in states.items():
+        place = graph.place(number)
+        if place is not None:
+            grouped.setdefault(bits, []).append(place)
+    return grouped
+
+
+def _common_end(ends: Iterable[tuple[int, int]], every_state: int) -> int:
+    """How far up a chain every state reaches; `ends` are what some states reach, the highest first."""
+    states = 0
+    for sequence, bits in ends:
+        states |= bits
+        if states == every_state:
+            return sequence
+    return 0
 
 
 def outside_of_all(graph: Overlay, spans: Spans, in_all: Callable[[int], bool]) -> Sliced[set[int]]:

@@ -6,7 +6,7 @@ An indexed event never leads to one that is not, so what is walked lies above wh
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from federation.graph.auth_chains.cover import ChainCover
 from federation.graph.auth_chains.places import Place
@@ -23,7 +23,7 @@ class Overlay:
         self._cover = cover
         self._chains: dict[int, int] = {}
         self._numbers: list[int] = []
-        self._links_from: list[list[Place]] = []
+        self._links_from: list[list[int]] = []
         self._links_into: dict[int, list[tuple[int, Place]]] = {}
 
     def __contains__(self, number: int) -> bool:
@@ -41,7 +41,7 @@ class Overlay:
             for auth_event in cited:
                 target = self.place(auth_event)
                 if target is not None:
-                    self._links_from[-1 - origin.chain].append(target)
+                    self._links_from[-1 - origin.chain] += (1, *target)
                     self._links_into.setdefault(target.chain, []).append((target.sequence, origin))
 
     def place(self, number: int) -> Place | None:
@@ -57,13 +57,9 @@ class Overlay:
         """The event at a place."""
         return self._numbers[-1 - place.chain] if place.chain < 0 else self._cover.number(*place)
 
-    def links_from(self, chain: int, *, above: int, upto: int) -> Iterator[tuple[int, Place]]:
-        """Links from the chain with `above` < sequence number <= `upto`: that number, and where it leads."""
-        if chain >= 0:
-            yield from self._cover.links_from(chain, above=above, upto=upto)
-        elif above < 1 <= upto:
-            for target in self._links_from[-1 - chain]:
-                yield 1, target
+    def links_from(self, chain: int) -> Sequence[int]:
+        """Links from the chain, from below: sequence number, target chain and sequence number, and so on."""
+        return self._cover.links_from(chain) if chain >= 0 else self._links_from[-1 - chain]
 
     def links_into(self, chain: int, *, least: int, below: int | None = None) -> Iterator[Place]:
         """From where links lead to sequence numbers `least` <= n < `below` of the chain (None: no limit)."""

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from federation.graph.auth_chains.slices import STEPS, Sliced
 
-_RECENT_AT_LEAST: Final = 1_024
+_RECENT_AT_MOST: Final = 1_024
 
 
 class Place(NamedTuple):
@@ -47,7 +47,7 @@ class Places:
 
     def settle(self) -> Sliced[None]:
         """Sort what was added lately into the arrays, once it is much."""
-        if len(self._recent) < max(_RECENT_AT_LEAST, len(self._numbers) // 8):
+        if len(self._recent) < _RECENT_AT_MOST:
             return
         numbers, chains, sequences = array("q"), array("i"), array("i")
         begin = 0

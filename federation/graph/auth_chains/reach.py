@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 from federation.graph.auth_chains.overlay import Overlay
@@ -17,23 +17,37 @@ Reach: TypeAlias = dict[int, int]
 def reach(graph: Overlay, starts: Iterable[Place]) -> Sliced[Reach]:
     """The auth chains of the events at `starts` together; they are in it where one leads to another."""
     reached: Reach = {}
-    waiting: list[Place] = []
+    followed: Reach = {}
+    waiting: list[int] = []
     for chain, sequence in starts:
-        waiting.append(Place(chain, sequence - 1))
-        waiting.extend(target for _, target in graph.links_from(chain, above=sequence - 1, upto=sequence))
+        if sequence - 1 > reached.get(chain, 0):
+            reached[chain] = sequence - 1
+            waiting.append(chain)
+        _raise(reached, waiting, graph.links_from(chain), sequence - 1, sequence)
     steps = 0
     while waiting:
-        chain, sequence = waiting.pop()
-        before = reached.get(chain, 0)
-        if sequence <= before:
-            continue
-        reached[chain] = sequence
-        for _, target in graph.links_from(chain, above=before, upto=sequence):
-            steps += 1
-            if reached.get(target.chain, 0) < target.sequence:
-                waiting.append(target)
-        steps += 1
-        if steps >= STEPS:
-            steps = 0
-            yield
+        chain = waiting.pop()
+        before, upto = followed.get(chain, 0), reached[chain]
+        if before < upto:
+            followed[chain] = upto
+            steps += 1 + _raise(reached, waiting, graph.links_from(chain), before, upto)
+            if steps >= STEPS:
+                steps = 0
+                yield
     return reached
+
+
+def _raise(reached: Reach, waiting: list[int], links: Sequence[int], above: int, upto: int) -> int:
+    """Raise what links with `above` < sequence number <= `upto` lead to; how many were looked at."""
+    looked_at = 0
+    for i in range(len(links) - 3, -1, -3):
+        sequence = links[i]
+        if sequence <= above:
+            break
+        looked_at += 1
+        if sequence <= upto:
+            target, highest = links[i + 1], links[i + 2]
+            if reached.get(target, 0) < highest:
+                reached[target] = highest
+                waiting.append(target)
+    return looked_at

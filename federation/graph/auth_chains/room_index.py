@@ -68,8 +68,8 @@ class RoomIndex:
             read = await self._read(cover, overlay, starts, unstored)
             order = await run_sliced(indexable(starts, read, cover.__contains__), self._clock)
             await self._index(cover, order, read)
-            rest = {number: read[number].cited for number in read.keys() - set(order)}
-            self._keep(read, rest)
+            self._keep(read)
+            rest = {number: citations.cited for number, citations in read.items()}
             overlay.walk(await run_sliced(walked(starts, rest), self._clock))
         return [number for number in missing if number not in cover]
 
@@ -91,7 +91,8 @@ class RoomIndex:
         waiting = list(starts)
         seen = set(waiting)
         while waiting:
-            chunk, waiting = waiting[-_READ_AT_ONCE:], waiting[:-_READ_AT_ONCE]
+            chunk = waiting[-_READ_AT_ONCE:]
+            del waiting[-_READ_AT_ONCE:]
             for number, citations in (await self._citations(chunk, unstored)).items():
                 read[number] = citations
                 for cited in citations.cited:
@@ -116,7 +117,8 @@ class RoomIndex:
             found |= await self._store.citations(self._room, unread)
         return found
 
-    async def _index(self, cover: ChainCover, order: Sequence[int], read: Mapping[int, Citations]) -> None:
+    async def _index(self, cover: ChainCover, order: Sequence[int], read: dict[int, Citations]) -> None:
+        """Index the events of `order`, and take them out of `read`."""
         logged = True
         for begin in range(0, len(order), BLOCK):
             self._in_step = False
@@ -126,17 +128,18 @@ class RoomIndex:
             self._in_step = logged
             await run_sliced(cover.settle(), self._clock)
 
-    def _keep(self, read: Mapping[int, Citations], rest: Iterable[int]) -> None:
+    def _keep(self, walked: Mapping[int, Citations]) -> None:
         """Remember what must be walked again; what is not complete has to be read again."""
         if len(self._kept) > _KEPT_AT_MOST:
             self._kept = {}
-        self._kept |= {number: read[number] for number in rest if read[number].complete}
+        self._kept |= {number: citations for number, citations in walked.items() if citations.complete}
 
 
 def _added(
-    cover: ChainCover, order: Iterable[int], read: Mapping[int, Citations], log: AuthChainBlock
+    cover: ChainCover, order: Iterable[int], read: dict[int, Citations], log: AuthChainBlock
 ) -> Sliced[None]:
     for step, number in enumerate(order, 1):
-        cover.add(number, read[number].previous, read[number].cited, log)
+        citations = read.pop(number)
+        cover.add(number, citations.previous, citations.cited, log)
         if step % _ADDED_IN_A_SLICE == 0:
             yield

@@ -71,8 +71,12 @@ def _links_by_target(graph: Overlay, tops: Reach) -> Sliced[dict[int, list[tuple
     links: dict[int, list[tuple[int, Place]]] = {}
     steps = 0
     for chain, top in tops.items():
-        for sequence, target in graph.links_from(chain, above=0, upto=top):
-            links.setdefault(target.chain, []).append((target.sequence, Place(chain, sequence)))
+        out = graph.links_from(chain)
+        for i in range(0, len(out), 3):
+            sequence, target, target_sequence = out[i : i + 3]
+            if sequence > top:
+                break
+            links.setdefault(target, []).append((target_sequence, Place(chain, sequence)))
             steps += 1
             if steps % STEPS == 0:
                 yield
