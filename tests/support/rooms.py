@@ -71,6 +71,28 @@ class Room:
         self.room_id = self.create.room_id
         self._given_id = {"room_id": self.room_id}
 
+    @classmethod
+    def joined(cls, version: RoomVersion | str, state: Sequence[Event], join: Event) -> Room:
+        """A room of another server, with the state before `join` as that server gave it."""
+        room = cls.__new__(cls)
+        room.version = ROOM_VERSIONS[version] if isinstance(version, str) else version
+        room.create = next(event for event in state if event.type == "m.room.create")
+        room.creator = room.create.sender
+        room.room_id = join.room_id
+        room.events = list(state)
+        room.heads = ()
+        room._state_after = {}
+        room._given_id = {"room_id": join.room_id}
+        room._localpart = "joined"
+        room._append(join, (), {(event.type, event.state_key or ""): event for event in state})
+        return room
+
+    def receive(self, event: Event) -> None:
+        """Put an event of another server into the room, unchecked; its prev events must be there."""
+        known = {other.event_id: other for other in self.events}
+        previous = tuple(known[event_id] for event_id in event.prev_events)
+        self._append(event, previous, self.state_before(previous))
+
     def send(
         self,
         sender: str,
@@ -91,9 +113,45 @@ class Room:
         """
         previous = self.heads if after is None else tuple(after)
         state = self.state_before(previous)
+        cited = self._auth_events(sender, event_type, content, state_key, state)
+        if auth_events is not None:
+            cited = list(auth_events)
+        fields = {**self._fields(sender, event_type, content, state_key, previous, cited), **members}
+        event = self._sign(fields, [*previous, *cited])
+        if check:
+            self._check(event, cited, state)
+        self._append(event, previous, state)
+        return event
+
+    def template(
+        self, sender: str, event_type: str, content: Mapping[str, Any], state_key: str | None
+    ) -> dict[str, Any]:
+        """The members of an event after the current heads, for another server to sign: `/make_join`."""
+        cited = self._auth_events(sender, event_type, content, state_key, self.state)
+        return self._fields(sender, event_type, content, state_key, self.heads, cited)
+
+    def _auth_events(
+        self,
+        sender: str,
+        event_type: str,
+        content: Mapping[str, Any],
+        state_key: str | None,
+        state: State,
+    ) -> list[Event]:
         keys = auth_event_keys(event_type, state_key, sender, content, self.version)
-        cited = [state[key] for key in keys if key in state] if auth_events is None else list(auth_events)
-        fields: dict[str, Any] = {
+        return [state[key] for key in keys if key in state]
+
+    def _fields(
+        self,
+        sender: str,
+        event_type: str,
+        content: Mapping[str, Any],
+        state_key: str | None,
+        previous: Sequence[Event],
+        cited: Sequence[Event],
+    ) -> dict[str, Any]:
+        own_key = {} if state_key is None else {"state_key": state_key}
+        return {
             "type": event_type,
             "sender": sender,
             "content": dict(content),
@@ -102,15 +160,8 @@ class Room:
             "prev_events": [event.event_id for event in previous],
             "auth_events": [event.event_id for event in cited],
             **self._given_id,
-            **members,
+            **own_key,
         }
-        if state_key is not None:
-            fields["state_key"] = state_key
-        event = self._sign(fields, [*previous, *cited])
-        if check:
-            self._check(event, cited, state)
-        self._append(event, previous, state)
-        return event
 
     def _sign(self, fields: dict[str, Any], references: Sequence[Event]) -> Event:
         server_name = server_of(fields["sender"])
