@@ -43,13 +43,16 @@ def redact_content(event_type: str, content: Mapping[str, Any], rules: Redaction
 
 
 def redact_event(event: Event, version: RoomVersion) -> Event:
-    """The redacted form of `event`, under the same ids and with signatures that still hold."""
+    """The redacted form of `event`, under the same ids and with signatures that still hold.
+
+    No version keeps the top-level `redacts`.
+    """
     redacted = redact(decode_json(event.json), version)
     return attrs.evolve(
         event,
         json=encode_event(redacted, version),
         content=redacted["content"],
-        redacts=event.redacts if "redacts" in redacted else None,
+        redacts=None,
     )
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import canonicaljson
@@ -15,9 +16,11 @@ from federation.rules.canonical_json import (
     MAX_DEPTH,
     MAX_INTEGER,
     check_canonical,
+    check_lenient,
     decode_json,
     depth_of,
     encode_canonical,
+    encode_lenient,
 )
 from federation.rules.errors import NotCanonicalJson, NotJson, TooDeep
 
@@ -81,6 +84,55 @@ def test_bytes_are_those_of_canonicaljson(value: Any) -> None:
     assert decode_json(encoded) == value
 
 
+ANY_NUMBERS = (
+    st.integers() | st.integers(-(2**300), 2**300) | st.floats(allow_nan=False, allow_infinity=False)
+)
+LENIENT_VALUES = st.recursive(
+    LEAVES | ANY_NUMBERS,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(TEXT, inner, max_size=5),
+    max_leaves=20,
+)
+
+
+@given(LENIENT_VALUES)
+@settings(max_examples=200)
+def test_lenient_bytes_are_those_of_canonicaljson(value: Any) -> None:
+    """And reading them keeps each number, and its kind, so that they hash to the same again."""
+    check_lenient(value)
+    encoded = encode_lenient(value)
+    assert encoded == canonicaljson.encode_canonical_json(value)
+    decoded = decode_json(encoded)
+    assert repr(decoded) == repr(json.loads(encoded))
+    assert encode_lenient(decoded) == encoded
+
+
+@given(VALUES)
+@settings(max_examples=100)
+def test_what_has_a_canonical_form_has_it_leniently(value: Any) -> None:
+    check_lenient(value)
+    assert encode_lenient(value) == encode_canonical(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        (b"1.0", b"1.0"),
+        (b"1e2", b"100.0"),
+        (b"1E16", b"1e+16"),
+        (b"1e-7", b"1e-07"),
+        (b"-0.0", b"-0.0"),
+        (b"-0", b"0"),
+        (b"0.10", b"0.1"),
+        (b"123456789012345678901234567890", b"123456789012345678901234567890"),
+        (b"123456789012345678901234567890.5", b"1.2345678901234568e+29"),
+        (b"1e-400", b"0.0"),
+    ],
+)
+def test_numbers_as_other_servers_write_them(text: bytes, canonical: bytes) -> None:
+    assert encode_lenient(decode_json(text)) == canonical
+    assert canonicaljson.encode_canonical_json(json.loads(text)) == canonical
+
+
 @pytest.mark.parametrize(
     "code_point", [*range(0x80), 0x80, 0x2028, 0xE000, 0xFFFE, 0xFFFF, 0x10000, 0x10FFFF]
 )
@@ -107,11 +159,22 @@ def test_encoding_refuses_what_json_cannot_hold(value: Any) -> None:
         encode_canonical(value)
 
 
-def test_encoding_refuses_endless_nesting() -> None:
+@pytest.mark.parametrize(
+    "value",
+    ["\ud800", {"\udfff": 1}, {b"a": 1}, object(), float("inf"), float("nan"), [10**5000]],
+    ids=["surrogate", "surrogate key", "bytes key", "object", "infinity", "nan", "long integer"],
+)
+def test_lenient_encoding_refuses_what_json_cannot_hold(value: Any) -> None:
+    with pytest.raises(NotCanonicalJson):
+        encode_lenient(value)
+
+
+@pytest.mark.parametrize("encode", [encode_canonical, encode_lenient])
+def test_encoding_refuses_endless_nesting(encode: Callable[[Any], bytes]) -> None:
     endless: list[Any] = []
     endless.append(endless)
     with pytest.raises(NotCanonicalJson):
-        encode_canonical(endless)
+        encode(endless)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +201,24 @@ def test_values_without_canonical_form(value: Any) -> None:
         check_canonical(value)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        float("inf"),
+        [-float("inf")],
+        {"a": {"b": float("nan")}},
+        {1: "a"},
+        {"a": [{None: "a"}]},
+        (1, 2),
+        b"bytes",
+        {"a": object()},
+    ],
+)
+def test_values_that_are_no_json(value: Any) -> None:
+    with pytest.raises(NotCanonicalJson):
+        check_lenient(value)
+
+
 @pytest.mark.parametrize("value", [MAX_INTEGER, -MAX_INTEGER, [True, False, None, "", {}], {"": {"": [[]]}}])
 def test_values_with_canonical_form(value: Any) -> None:
     check_canonical(value)
@@ -150,10 +231,11 @@ def test_depth_is_bounded(brackets: tuple[str, str]) -> None:
     def text(depth: int) -> bytes:
         return (opening * depth + "1" + closing * depth).encode()
 
-    check_canonical(decode_json(text(MAX_DEPTH)))
     deeper = decode_json(text(MAX_DEPTH + 1), max_depth=MAX_DEPTH + 1)
-    with pytest.raises(TooDeep):
-        check_canonical(deeper)
+    for check in (check_canonical, check_lenient):
+        check(decode_json(text(MAX_DEPTH)))
+        with pytest.raises(TooDeep):
+            check(deeper)
     with pytest.raises(TooDeep):
         decode_json(text(MAX_DEPTH + 1))
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64encode
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from federation.rules.errors import InvalidIdentifier
 from federation.rules.identifiers import (
+    EventId,
     RoomAlias,
     RoomId,
     ServerName,
@@ -19,9 +20,11 @@ from federation.rules.identifiers import (
     check_no_nul,
     is_compliant,
     is_hash_id,
+    is_standard_hash_id,
     is_user_id,
     new_user_id,
     parse_alias,
+    parse_event_id,
     parse_room_id,
     parse_server_name,
     parse_user_id,
@@ -231,9 +234,35 @@ def test_bad_event_ids(event_id: str) -> None:
         check_event_id(event_id)
 
 
+@pytest.mark.parametrize(
+    ("event_id", "opaque_id", "server_name"),
+    [
+        # spec: rooms, version 1, "Event format", its example
+        ("$a4ecee13e2accdadf56c1025:example.com", "a4ecee13e2accdadf56c1025", "example.com"),
+        ("$143273582443PhrSn:[::1]:8448", "143273582443PhrSn", "[::1]:8448"),
+        ("$é /:1.2.3.4", "é /", "1.2.3.4"),
+        ("$:a", "", "a"),
+    ],
+)
+def test_event_ids_with_a_server(event_id: str, opaque_id: str, server_name: str) -> None:
+    assert parse_event_id(event_id) == EventId(opaque_id, server_name)
+
+
+@pytest.mark.parametrize(
+    "event_id", ["", "$", "$a", "a:b", "!a:b", "$a:", "$a:b c", "$a\0:b", "$" + "a" * 253 + ":b", "$\udfff:b"]
+)
+def test_bad_event_ids_with_a_server(event_id: str) -> None:
+    with pytest.raises(InvalidIdentifier):
+        parse_event_id(event_id)
+
+
 @given(st.binary(min_size=32, max_size=32))
 def test_hash_ids(digest: bytes) -> None:
-    assert is_hash_id("$" + urlsafe_b64encode(digest).decode().rstrip("="), "$")
+    url_safe = "$" + urlsafe_b64encode(digest).decode().rstrip("=")
+    standard = "$" + b64encode(digest).decode().rstrip("=")
+    assert is_hash_id(url_safe, "$")
+    assert is_standard_hash_id(standard, "$")
+    assert is_hash_id(standard, "$") is is_standard_hash_id(url_safe, "$") is (standard == url_safe)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +274,7 @@ def test_hash_ids(digest: bytes) -> None:
         "$" + "A" * 42,
         "$" + "A" * 44,
         "$" + "A" * 42 + "=",
-        "$" + "+" * 42 + "A",
+        "$" + "+" * 41 + "_A",
         "$" + "A" * 42 + "B",
         "$" + "A" * 43 + "\n",
         "x$" + "A" * 43,
@@ -254,6 +283,7 @@ def test_hash_ids(digest: bytes) -> None:
 def test_what_is_no_hash_id(identifier: str) -> None:
     """`AB` would name the same bytes as `AA`: one id must have one spelling."""
     assert not is_hash_id(identifier, "$")
+    assert not is_standard_hash_id(identifier, "$")
 
 
 def test_what_is_missing_is_said() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import attrs
@@ -16,9 +17,10 @@ from unpaddedbase64 import encode_base64
 
 from federation.rules.base64 import decode_base64
 from federation.rules.canonical_json import MAX_INTEGER, decode_json
-from federation.rules.errors import EventTooLarge, InvalidSignature, NotCanonicalJson
+from federation.rules.errors import EventTooLarge, InvalidEventFormat, InvalidSignature, NotCanonicalJson
 from federation.rules.event_format import MAX_EVENT_SIZE, parse_pdu
 from federation.rules.hashing import content_hash, content_hash_holds, event_id
+from federation.rules.identifiers import server_of
 from federation.rules.keys import signing_key_of_seed
 from federation.rules.redaction import redact
 from federation.rules.room_versions import ROOM_VERSIONS, RoomVersion
@@ -34,6 +36,7 @@ from federation.rules.signing import (
     verify_signature,
 )
 from storage.event import Event
+from tests.support.judging import since
 from tests.support.rooms import ALICE, BOB, make_room, pdu_of, signing_key, verify_keys
 
 # spec: appendices, "Cryptographic Test Vectors"
@@ -57,13 +60,6 @@ OBJECTS = st.dictionaries(TEXT, VALUES, max_size=4)
 @pytest.fixture(params=list(ROOM_VERSIONS))
 def version(request: pytest.FixtureRequest) -> RoomVersion:
     return ROOM_VERSIONS[request.param]
-
-
-def old_redaction() -> RoomVersion:
-    """A version whose redaction keeps `origin`, as in versions 1 to 10, which the vectors are made by."""
-    version = ROOM_VERSIONS["11"]
-    rules = attrs.evolve(version.redaction, members=version.redaction.members | {"origin"})
-    return attrs.evolve(version, redaction=rules)
 
 
 # spec: appendices, "JSON Signing"
@@ -122,8 +118,12 @@ def test_json_vectors_of_the_specification(value: dict[str, Any], signature: str
         ),
     ],
 )
-def test_event_vectors_of_the_specification(event: dict[str, Any], sha256: str, signature: str) -> None:
-    version = old_redaction()
+@pytest.mark.parametrize("name", ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10"])
+def test_event_vectors_of_the_specification(
+    name: str, event: dict[str, Any], sha256: str, signature: str
+) -> None:
+    """The signatures cover `origin`, which redaction keeps up to version 10."""
+    version = ROOM_VERSIONS[name]
     before = copy.deepcopy(event)
     signed = sign_event(event, "domain", KEY, version)
     assert signed == {
@@ -239,16 +239,40 @@ def fields(version: RoomVersion, content: dict[str, Any] | None = None, **member
         "content": {} if content is None else content,
         "origin_server_ts": 1_700_000_000_000,
         "depth": 7,
-        "prev_events": ["$" + "B" * 42 + "A"],
-        "auth_events": ["$" + "C" * 42 + "A", "$" + "D" * 42 + "A"],
+        "prev_events": [an_id("B", version)],
+        "auth_events": [an_id("C", version), an_id("D", version)],
         **members,
     }
+
+
+def an_id(letter: str, version: RoomVersion) -> str:
+    return f"${letter * 42}A" if since(version, 3) else f"${letter}:domain"
+
+
+# The reference hashes of the events that `fields` refers to, where they are written.
+HASHES = {f"${letter}:domain": letter.encode() * 32 for letter in "BCD"}
+
+
+def build(given_fields: dict[str, Any], version: RoomVersion) -> Event:
+    """An event with the id `$opaque:domain` in versions whose ids are chosen."""
+    return build_event(given_fields, version, "domain", KEY, reference_hashes=HASHES, opaque_id="opaque")
+
+
+def spec_pdu(given_fields: dict[str, Any], version: RoomVersion) -> dict[str, Any]:
+    """What the PDU of these fields has beside hashes and signatures. spec: rooms, "Event format"."""
+    if since(version, 3):
+        return given_fields
+    references = {
+        member: [[name, {"sha256": encode_base64(HASHES[name])}] for name in given_fields[member]]
+        for member in ("prev_events", "auth_events")
+    }
+    return {**given_fields, **references, "event_id": "$opaque:domain"}
 
 
 def spec_sign(pdu: dict[str, Any], version: RoomVersion) -> dict[str, Any]:
     """spec: server-server-api, "Signing Events", "Example code", with the reference library."""
     event = copy.deepcopy(pdu)
-    event["hashes"] = {"sha256": encode_base64(content_hash(event))}
+    event["hashes"] = {"sha256": encode_base64(content_hash(event, version))}
     signed = signedjson.sign.sign_json(redact(event, version), "domain", THEIR_KEY)
     event["signatures"] = signed["signatures"]
     return event
@@ -265,11 +289,34 @@ def test_a_built_event_is_what_the_specification_makes_of_it(
         **{f"x.{key}": item for key, item in extra.items()},
         **fields(version, content, **members),
     }
-    event = build_event(dict(given_fields), version, "domain", KEY)
+    assert_built(given_fields, version)
+
+
+NUMBERS = st.integers(-(2**100), 2**100) | st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(st.dictionaries(TEXT, VALUES | NUMBERS, max_size=4), NUMBERS)
+@settings(max_examples=60)
+@pytest.mark.parametrize("name", ["1", "2", "3", "4", "5"])
+def test_a_built_event_may_hold_any_numbers_up_to_version_5(
+    name: str, content: dict[str, Any], number: float
+) -> None:
+    version = ROOM_VERSIONS[name]
+    assert_built({**fields(version, content), "prev_state": [number]}, version)
+
+
+def assert_built(given_fields: dict[str, Any], version: RoomVersion) -> None:
+    """What is built of these fields is what the specification makes of them, and what others read."""
+    before = copy.deepcopy(given_fields)
+    event = build(dict(given_fields), version)
+    assert given_fields == before
     pdu = decode_json(event.json)
-    assert pdu == spec_sign(given_fields, version) == sign_event(given_fields, "domain", KEY, version)
+    bare = spec_pdu(given_fields, version)
+    assert pdu == spec_sign(bare, version) == sign_event(bare, "domain", KEY, version)
     assert event.event_id == event_id(pdu, version)
-    assert content_hash_holds(pdu)
+    assert event.prev_events == tuple(given_fields["prev_events"])
+    assert event.auth_events == tuple(given_fields["auth_events"])
+    assert content_hash_holds(pdu, version)
     verify_event_signature(pdu, "domain", KEYS, version)
     verify_event_signature(redact(pdu, version), "domain", KEYS, version)
     # What another server makes of it, and what is read back from disk, is the same.
@@ -296,27 +343,94 @@ def test_the_room_id_of_a_create_event() -> None:
 @pytest.mark.parametrize("member", ["hashes", "signatures", "unsigned"])
 def test_a_built_event_takes_no_hashes_or_signatures(version: RoomVersion, member: str) -> None:
     with pytest.raises(ValueError, match="is built"):
-        build_event(fields(version, **{member: {}}), version, "domain", KEY)
+        build(fields(version, **{member: {}}), version)
 
 
 def test_a_built_event_must_fit(version: RoomVersion) -> None:
-    empty = build_event(fields(version, {"body": ""}), version, "domain", KEY)
+    empty = build(fields(version, {"body": ""}), version)
     room_left = MAX_EVENT_SIZE - len(empty.json)
-    event = build_event(fields(version, {"body": "x" * room_left}), version, "domain", KEY)
+    event = build(fields(version, {"body": "x" * room_left}), version)
     assert len(event.json) == MAX_EVENT_SIZE
     assert parse_pdu(decode_json(event.json), version).event_id == event.event_id
     with pytest.raises(EventTooLarge):
-        build_event(fields(version, {"body": "x" * (room_left + 1)}), version, "domain", KEY)
+        build(fields(version, {"body": "x" * (room_left + 1)}), version)
 
 
-@pytest.mark.parametrize("content", [{"a": 1.5}, {"a": 2**53}, {"a": "\ud800"}])
-def test_a_built_event_must_be_canonical(version: RoomVersion, content: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("content", "lenient"),
+    [
+        ({"a": 1.5}, True),
+        ({"a": 2**53}, True),
+        ({"a": float("inf")}, False),
+        ({"a": float("nan")}, False),
+        ({"a": "\ud800"}, False),
+    ],
+)
+def test_a_built_event_must_be_canonical(
+    version: RoomVersion, content: dict[str, Any], lenient: bool
+) -> None:
+    if lenient and not since(version, 6):
+        assert build(fields(version, content), version).content == content
+        return
     with pytest.raises(NotCanonicalJson):
-        build_event(fields(version, content), version, "domain", KEY)
+        build(fields(version, content), version)
+
+
+@pytest.mark.parametrize("name", ["1", "2"])
+class TestIdsInPdus:
+    """spec: rooms, version 1, "Event IDs" and "Event format"."""
+
+    def test_ids_are_random_unless_given(self, name: str) -> None:
+        version = ROOM_VERSIONS[name]
+        built = [
+            build_event(fields(version), version, "domain", KEY, reference_hashes=HASHES) for _ in range(2)
+        ]
+        ids = {event.event_id for event in built}
+        assert len(ids) == 2
+        for event_id_ in ids:
+            assert re.fullmatch(r"\$[A-Za-z0-9_-]{20,}:domain", event_id_)
+
+    @pytest.mark.parametrize("member", ["prev_events", "auth_events"])
+    def test_every_hash_must_be_given(self, name: str, member: str) -> None:
+        version = ROOM_VERSIONS[name]
+        given_fields = fields(version, **{member: ["$B:domain", "$other:domain"]})
+        with pytest.raises(ValueError, match=r"reference hash of \$other:domain"):
+            build_event(given_fields, version, "domain", KEY, reference_hashes=HASHES)
+
+    def test_a_create_event_needs_none(self, name: str) -> None:
+        version = ROOM_VERSIONS[name]
+        create = fields(version, {"creator": "@a:domain"}, type="m.room.create", state_key="")
+        event = build_event({**create, "prev_events": [], "auth_events": []}, version, "domain", KEY)
+        assert (event.prev_events, event.auth_events) == ((), ())
+
+    @pytest.mark.parametrize("opaque_id", ["x\0", "x:y z", "x" * 250])
+    def test_a_given_id_must_be_one(self, name: str, opaque_id: str) -> None:
+        version = ROOM_VERSIONS[name]
+        with pytest.raises(InvalidEventFormat, match="event_id"):
+            build_event(fields(version), version, "domain", KEY, reference_hashes=HASHES, opaque_id=opaque_id)
+
+
+@pytest.mark.parametrize("name", ["3", "4", "11", "12"])
+def test_ids_that_are_hashes_are_not_chosen(name: str) -> None:
+    version = ROOM_VERSIONS[name]
+    plain = build_event(fields(version), version, "domain", KEY)
+    assert build(fields(version), version).event_id == plain.event_id
+    assert "event_id" not in decode_json(plain.json)
+
+
+@given(OBJECTS, NUMBERS)
+@settings(max_examples=60)
+def test_numbers_are_signed_as_signedjson_signs_them(value: dict[str, Any], number: float) -> None:
+    """Requests hold the events of old room versions."""
+    value.pop("signatures", None)
+    value["n"] = [number]
+    signed = sign_json(value, "domain", KEY)
+    assert signed == signedjson.sign.sign_json(copy.deepcopy(value), "domain", THEIR_KEY)
+    verify_json(signed, "domain", KEYS)
 
 
 def test_an_event_is_countersigned(version: RoomVersion) -> None:
-    event = build_event(fields(version), version, "domain", KEY)
+    event = build(fields(version), version)
     twice = countersign_event(event, "b.example", signing_key("b.example"), version)
     pdu = decode_json(twice.json)
     assert twice.event_id == event.event_id
@@ -328,10 +442,8 @@ def test_an_event_is_countersigned(version: RoomVersion) -> None:
 
 
 def test_a_countersignature_must_fit(version: RoomVersion) -> None:
-    empty = build_event(fields(version, {"body": ""}), version, "domain", KEY)
-    event = build_event(
-        fields(version, {"body": "x" * (MAX_EVENT_SIZE - len(empty.json))}), version, "domain", KEY
-    )
+    empty = build(fields(version, {"body": ""}), version)
+    event = build(fields(version, {"body": "x" * (MAX_EVENT_SIZE - len(empty.json))}), version)
     with pytest.raises(EventTooLarge):
         countersign_event(event, "b.example", signing_key("b.example"), version)
 
@@ -350,20 +462,31 @@ def test_the_servers_that_must_have_signed(version: RoomVersion) -> None:
     room = make_room(version, members=[BOB])
     invite = {"third_party_invite": {"signed": {}}}
     carol = "@carol:c.example"
-    assert required_signatures(room.message(BOB)) == {"b.example"}
-    assert required_signatures(room.member(ALICE, carol, "invite", check=False)) == {"a.example"}
-    assert required_signatures(room.member(ALICE, carol, "invite", invite, check=False)) == frozenset()
-    assert required_signatures(room.member(ALICE, carol, "ban", invite, check=False)) == {"a.example"}
-    assert required_signatures(room.send(BOB, "x", {"membership": "invite", **invite})) == {"b.example"}
+    for event, servers in (
+        (room.message(BOB), {"b.example"}),
+        (room.member(ALICE, carol, "invite", check=False), {"a.example"}),
+        (room.member(ALICE, carol, "invite", invite, check=False), set()),
+        (room.member(ALICE, carol, "ban", invite, check=False), {"a.example"}),
+        (room.send(BOB, "x", {"membership": "invite", **invite}), {"b.example"}),
+    ):
+        assert required_signatures(event, version) == servers
+        # In versions 1 and 2 also the server of the id, where it is another than the sender's.
+        named = attrs.evolve(event, event_id="$x:d.example")
+        more = set() if since(version, 3) else {"d.example"}
+        assert required_signatures(named, version) == servers | more
+        own = attrs.evolve(event, event_id=f"$x:{server_of(event.sender)}")
+        assert required_signatures(own, version) == servers
 
 
-def test_the_server_that_authorises_a_join(version: RoomVersion) -> None:
+@pytest.mark.parametrize("name", [name for name, version in ROOM_VERSIONS.items() if since(version, 8)])
+def test_the_server_that_authorises_a_join(name: str) -> None:
+    version = ROOM_VERSIONS[name]
     room = make_room(version, members=[BOB])
     key = "join_authorised_via_users_server"
     join = room.join(BOB, {key: ALICE})
     assert join_authoriser_server(join, version) == "a.example"
     verify_event_signature(pdu_of(join), "a.example", verify_keys("a.example"), version)
-    assert join_authoriser_server(join, attrs.evolve(version, restricted=False)) is None
+    assert join_authoriser_server(join, ROOM_VERSIONS["7"]) is None
     assert join_authoriser_server(room.join(BOB), version) is None
     assert join_authoriser_server(room.send(BOB, "x", {key: ALICE}), version) is None
     for bad in (5, None, "alice"):
