@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
+import attrs
+
 from federation.rules.auth.selection import auth_event_keys
 from federation.rules.room_versions import RoomVersion, StateResolution
 from federation.rules.state_resolution.auth_events import AuthEvents, implied_create_id
@@ -48,6 +50,7 @@ class Gathering:
         self._full = frozenset(full)
         self._connecting = frozenset(subgraph) - self._full
         self._unconflicted: dict[Key, str] | None = None
+        self._keys: _Keys | None = None
         self._events: dict[str, Event] = {}
         self._rejected: set[str] = set()
         self._wanted: set[str] = set()
@@ -74,17 +77,15 @@ class Gathering:
 
         Raises `ValueError` while something is missing.
         """
-        self._check_complete()
-        keys = {(event.type, event.state_key) for event in self._resolved() if event.state_key is not None}
-        if self._algorithm is not StateResolution.V2_1:
-            keys |= self._auth_keys()
-        return frozenset(keys - self._conflicted.keys())
+        keys = self._keys_asked_for()
+        return keys.judging | keys.resolved
 
     def set_unconflicted(self, values: Mapping[Key, str]) -> None:
         """Take in the unconflicted state map: event ids for those of `unconflicted_keys()` that have one."""
-        keys = self.unconflicted_keys()
-        self._unconflicted = {key: event_id for key, event_id in values.items() if key in keys}
-        self._steps = self._last_steps(self._unconflicted)
+        keys = self._keys_asked_for()
+        judging = {key: values[key] for key in keys.judging if key in values}
+        self._unconflicted = judging | {key: values[key] for key in keys.resolved if key in values}
+        self._steps = self._last_steps(judging)
 
     def conflict(self) -> Conflict:
         """The conflict, with all that was gathered.
@@ -112,8 +113,20 @@ class Gathering:
         """The events of the full conflicted set."""
         return (self._events[event_id] for event_id in self._full)
 
+    def _keys_asked_for(self) -> _Keys:
+        self._check_complete()
+        if self._keys is None:
+            resolved = {(e.type, e.state_key) for e in self._resolved() if e.state_key is not None}
+            known = self._conflicted.keys()
+            self._keys = _Keys(
+                judging=frozenset(self._auth_keys() - known), resolved=frozenset(resolved - known)
+            )
+        return self._keys
+
     def _auth_keys(self) -> set[Key]:
-        """The keys that the authorisation rules may ask for."""
+        """The keys that the authorisation rules may ask for in the unconflicted state map."""
+        if self._algorithm is StateResolution.V2_1:
+            return set()
         keys = {CREATE, POWER_LEVELS}
         for event in self._resolved():
             keys.update(
@@ -129,24 +142,29 @@ class Gathering:
         if self._version.room_id_is_create_hash:
             yield {implied_create_id(event) for event in self._resolved()}
 
-    def _last_steps(self, unconflicted: Mapping[Key, str]) -> Iterator[Iterable[str]]:
-        """The ids to ask for once the unconflicted keys have their values."""
-        if self._algorithm is not StateResolution.V2_1:
-            auth_keys = self._auth_keys()
-            yield {event_id for key, event_id in unconflicted.items() if key in auth_keys}
+    def _last_steps(self, judging: Mapping[Key, str]) -> Iterator[Iterable[str]]:
+        """The ids to ask for once the unconflicted keys have their values: those `judging`, and mainlines."""
+        yield judging.values()
         if self._algorithm is not StateResolution.V1:
-            yield from self._mainlines(unconflicted)
+            yield from self._mainlines(judging)
 
-    def _mainlines(self, unconflicted: Mapping[Key, str]) -> Iterator[Iterable[str]]:
+    def _mainlines(self, judging: Mapping[Key, str]) -> Iterator[Iterable[str]]:
         """The ids of the power levels events that put the conflicted ones on a mainline."""
         auth_events = AuthEvents(version=self._version, events=self._events, rejected=())
-        power_levels = {event for event in self._resolved() if (event.type, event.state_key) == POWER_LEVELS}
-        power_levels |= {
-            found
-            for event in self._resolved()
-            if (found := auth_events.cited(event, POWER_LEVELS)) is not None
-        }
-        current = self._events.get(unconflicted.get(POWER_LEVELS, ""))
-        if current is not None:
-            power_levels.add(current)
+        current = self._events.get(judging.get(POWER_LEVELS, ""))
+        power_levels = [] if current is None else [current]
+        for event in self._resolved():
+            if (event.type, event.state_key) == POWER_LEVELS:
+                power_levels.append(event)
+            cited = auth_events.cited(event, POWER_LEVELS)
+            if cited is not None:
+                power_levels.append(cited)
         return Mainlines(power_levels, self._events, auth_events).steps()
+
+
+@attrs.frozen
+class _Keys:
+    """Keys of the unconflicted state map: those that events are judged by, those of the events themselves."""
+
+    judging: frozenset[Key]
+    resolved: frozenset[Key]

@@ -35,11 +35,12 @@ class Mainlines:
     def steps(self) -> Iterator[Iterable[str]]:
         """The ids of the events to be known next, until the lines are one."""
         while self._open and self._ended + len(self._open) > 1:
-            advancing = sorted(self._open, key=lambda event: event.depth)
+            lines = sorted(self._open, key=lambda event: event.depth)
             # Where no line has ended, the others may all lead to the earliest one, which then need not go on.
-            self._open = [] if self._ended else [advancing.pop(0)]
+            advancing = lines if self._ended else lines[1:]
             yield {event_id for event in advancing for event_id in event.auth_events}
-            for event in advancing:
+            self._open = []
+            for event in lines:
                 self._follow(event)
 
     def _follow(self, event: Event) -> None:

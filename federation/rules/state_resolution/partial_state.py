@@ -33,17 +33,16 @@ class PartialState:
         """The state now."""
         return {**self._initial, **self._changes}
 
-    def put(self, event: Event) -> None:
+    def put(self, key: Key, event: Event) -> None:
         """Take a state event in."""
-        if event.state_key is not None:
-            self._changes[event.type, event.state_key] = event
+        self._changes[key] = event
 
     def apply(self, event: Event) -> bool:
-        """Take a state event in if the authorisation rules allow it; whether they did."""
-        allowed = event.is_state and self.allows(event)
-        if allowed:
-            self.put(event)
-        return allowed
+        """Take the event in if it is a state event and the authorisation rules allow it; whether they did."""
+        if event.state_key is None or not self.allows(event):
+            return False
+        self.put((event.type, event.state_key), event)
+        return True
 
     def allows(self, event: Event) -> bool:
         """Whether the authorisation rules allow the event here.

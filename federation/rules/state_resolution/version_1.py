@@ -31,7 +31,7 @@ def resolve_version_1(conflict: Conflict) -> dict[Key, str | None]:
     for event_type in _AUTH_TYPES:
         # The text names no order of the keys of one type, so none is judged by what became of another.
         state |= {
-            key: judging.last_allowed(those, state)
+            key: judging.last_allowed(key, those, state)
             for key, those in conflicting.items()
             if key[0] == event_type
         }
@@ -48,11 +48,11 @@ class _Judging:
         # The state alone is what counts: no event's own auth events are looked at.
         self._auth_events = AuthEvents(version=version, events={}, rejected=())
 
-    def last_allowed(self, candidates: Iterable[Event], state: Mapping[Key, Event]) -> Event:
+    def last_allowed(self, key: Key, candidates: Iterable[Event], state: Mapping[Key, Event]) -> Event:
         """The first in the order of depths, or the last that follows it without one that is not allowed."""
         last, *subsequent = sorted(candidates, key=_ascending)
         partial = self._partial(state)
-        partial.put(last)
+        partial.put(key, last)
         for event in subsequent:
             if not partial.apply(event):
                 break
