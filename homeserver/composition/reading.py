@@ -12,6 +12,7 @@ from homeserver.client_api.messages import Messages
 from homeserver.client_api.syncing import Syncing
 from homeserver.composition.ground import Ground
 from homeserver.push.rules.ruleset import UserRules
+from homeserver.rooms.invite_permission import InvitePermission
 from homeserver.rooms.members import Members
 from homeserver.rooms.paging import Paging
 from homeserver.rooms.reading import RoomReading
@@ -55,7 +56,11 @@ def build_sync(ground: Ground, ignored_users: IgnoredUsers) -> Sync:
         feed=feed,
         plans=plans,
         sections=sections,
-        invites=Invites(storage=storage, states=states),
+        invites=Invites(
+            storage=storage,
+            states=states,
+            permission=InvitePermission(storage.account_data, storage.strings),
+        ),
         ignored_users=ignored_users,
         clock=ground.reactor,
     )

@@ -45,6 +45,7 @@ def writing_endpoints(ground: Ground) -> tuple[Endpoint, ...]:
     membership = RoomMembership(
         server_name=name,
         rooms=rooms,
+        out_of_band=ground.out_of_band,
         joining=joining,
         user_rooms=user_rooms,
         strings=strings,

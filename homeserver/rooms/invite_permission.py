@@ -25,9 +25,11 @@ class InvitePermission:
     async def check(self, user_id: str) -> None:
         """Raise `InviteBlocked` where the local user wants no invites."""
         account = (await self.strings.find((user_id,))).get(user_id)
-        if account is None:
-            return
+        if account is not None and await self.blocks(account):
+            raise InviteBlocked(f"{user_id} does not accept invites")
+
+    async def blocks(self, account: int) -> bool:
+        """Whether the local user wants no invites, nor to see those that are there."""
         data = await self.account_data.get(account, GLOBAL, _TYPE)
         config: Any = None if data is None else msgspec.json.decode(data.content)
-        if isinstance(config, dict) and config.get("default_action") == "block":
-            raise InviteBlocked(f"{user_id} does not accept invites")
+        return isinstance(config, dict) and config.get("default_action") == "block"

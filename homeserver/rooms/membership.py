@@ -14,6 +14,7 @@ import attrs
 from federation.errors import BadState, Unknown
 from federation.graph.current_state import CurrentState
 from federation.graph.drafts import Draft
+from federation.graph.out_of_band import OutOfBandMemberships
 from federation.http.endpoint import Requester
 from federation.rules.identifiers import parse_user_id
 from homeserver.accounts.limits import Limits
@@ -24,6 +25,7 @@ from homeserver.rooms.joining import Joining
 from homeserver.rooms.member_content import ProfileOf, member_content, membership_in, with_profile
 from homeserver.rooms.turns import Turns
 from homeserver.rooms.writable_rooms import WritableRooms
+from storage.event import StoredEvent
 from storage.memberships import Membership
 from storage.persist import Unit
 from storage.strings import Strings
@@ -41,6 +43,7 @@ class RoomMembership:
         *,
         server_name: str,
         rooms: WritableRooms,
+        out_of_band: OutOfBandMemberships,
         joining: Joining,
         user_rooms: UserRooms,
         strings: Strings,
@@ -52,6 +55,7 @@ class RoomMembership:
     ) -> None:
         self._server_name = server_name
         self._rooms = rooms
+        self._out_of_band = out_of_band
         self._joining = joining
         self._user_rooms = user_rooms
         self._strings = strings
@@ -83,11 +87,13 @@ class RoomMembership:
     async def leave(self, requester: Requester, room_id: str, *, reason: str | None = None) -> None:
         """Leave the room, reject the invite to it, or retract a knock; who has left already stays so.
 
-        Raises `Forbidden`, `AuthRefused`.
+        It always succeeds in a room that this server is not in. Raises `Forbidden`, `AuthRefused`.
         """
         user_id = requester.user_id
         content = await member_content(self._profile_of, user_id, "leave", reason=reason)
         async with self._turns.of(room_id, user_id):
+            if await self._leave_out_of_band(requester, room_id, content) is not None:
+                return
             draft = Draft(user_id, _MEMBER, content, state_key=user_id)
 
             def request(state: CurrentState) -> Sequence[Draft]:
@@ -138,10 +144,8 @@ class RoomMembership:
 
         Raises `Unknown` where they have not, and `Forbidden` where they were never in it.
         """
-        async with self._turns.of(room_id, requester.user_id):
-            room = (await self._strings.find((room_id,))).get(room_id)
-            memberships = await self._user_rooms.of_account(requester.user)
-            membership = None if room is None else memberships.get(room)
+        async with self._turns.of(room_id, requester.user_id), self._out_of_band.turn(room_id):
+            membership = await self._membership(requester, room_id)
             if membership is None:
                 raise not_in_room(requester.user_id)
             if membership.membership in _IN_ROOM:
@@ -183,6 +187,10 @@ class RoomMembership:
             elif target != requester.user_id:
                 check_active(requester)
                 await self._rooms.check_joined(requester.user_id, room_id)
+            elif membership == "leave":
+                left = await self._leave_out_of_band(requester, room_id, content)
+                if left is not None:
+                    return left.event.event_id
             draft = Draft(
                 requester.user_id, _MEMBER, content, state_key=target, origin_server_ts=origin_server_ts
             )
@@ -191,6 +199,21 @@ class RoomMembership:
                 return unchanged.event.event_id
             [stored] = await self._rooms.append(requester.user_id, room_id, lambda _state: (draft,))
             return stored.event.event_id
+
+    async def _leave_out_of_band(
+        self, requester: Requester, room_id: str, content: Mapping[str, Any]
+    ) -> StoredEvent | None:
+        """Leave a room that this server is not in; None where the user does not stand in one that way."""
+        membership = await self._membership(requester, room_id)
+        if membership is None or membership.membership == "join":
+            return None
+        # TODO: ask a server that is in the room first, once there is federation.
+        return await self._out_of_band.leave(requester.user_id, room_id, content=content)
+
+    async def _membership(self, requester: Requester, room_id: str) -> Membership | None:
+        room = (await self._strings.find((room_id,))).get(room_id)
+        memberships = await self._user_rooms.of_account(requester.user)
+        return None if room is None else memberships.get(room)
 
     async def _check_invite(self, requester: Requester, room_id: str, target: str) -> None:
         """Whether the requester may try to invite; counts against the limits of invitations."""

@@ -22,6 +22,7 @@ from homeserver.rooms.client_event import ClientEvent, client_event
 from homeserver.rooms.history import RoomView
 from homeserver.rooms.visibility import MEMBER
 from storage.client_transactions import ClientTransaction
+from storage.engine.database import Transaction
 from storage.event import Event, StoredEvent
 from storage.runtime.caches import cache_of_bytes, cache_of_entries
 from storage.runtime.clock import Clock, milliseconds
@@ -225,17 +226,24 @@ class Presentation:
         return replaced
 
     async def _versions_of(self, rooms: Collection[int]) -> dict[int, RoomVersion]:
-        """The versions of several stored rooms."""
+        """The versions of several rooms; of those that this server was never in, as they were told."""
         found = {room: self._versions[room] for room in rooms if room in self._versions}
         missing = [room for room in rooms if room not in found]
         if missing:
-            stored = self._storage.rooms
-            rows = await self._storage.database.read(
-                "room versions", lambda txn: [stored.get_txn(txn, room) for room in missing]
-            )
-            for room, row in zip(missing, rows, strict=True):
-                assert row is not None, f"room {room} is not stored"
-                found[room] = self._versions[room] = room_version(row.version)
+            stored, told = self._storage.rooms, self._storage.out_of_band
+
+            def read(txn: Transaction) -> dict[int, tuple[str | None, bool]]:
+                rows = {room: stored.get_txn(txn, room) for room in missing}
+                return {
+                    room: (told.version_txn(txn, room), False) if row is None else (row.version, True)
+                    for room, row in rows.items()
+                }
+
+            for room, (name, is_stored) in (await self._storage.database.read("versions", read)).items():
+                assert name is not None, f"room {room} is not stored"
+                found[room] = room_version(name)
+                if is_stored:
+                    self._versions[room] = found[room]
         return found
 
     async def _redacted_because(self, stored: StoredEvent, version: RoomVersion) -> ClientEvent | None:

@@ -22,6 +22,7 @@ from homeserver.sync.reader import Reader
 from homeserver.sync.sections import JoinedRoom, LeftRoom
 from storage.account_data import GLOBAL, AccountData
 from storage.engine.database import Transaction
+from storage.event import StoredEvent
 from storage.memberships import Membership
 from storage.stores import Storage
 
@@ -221,32 +222,35 @@ class Plans:
             if m.membership not in _LEFT:
                 continue
             then = past[m.room]
-            if m.forgotten and not then.was_listed:
+            if m.forgotten and not (then.was_listed or await self._has_left_since(m, reader)):
                 continue
             if reader.since is None and not reader.filter.include_leave:
                 continue
             own: Sequence[AccountData] = ()
             if then.known or then.was_in:
                 own = await self._storage.account_data.of_room(reader.requester.user, m.room)
+            event = (await self._storage.events.get([m.event])).get(m.event)
             left.append(
                 LeftRoom(
                     room=m.room,
                     room_id=names[m.room],
                     own=m.event,
-                    until=await self._until(m, then),
+                    until=_until(m, then, event),
                     known=then.known,
                     was_in=then.was_in,
+                    is_outlier=event is not None and event.position is None,
                     account_data=self._of_room(own, names[m.room], reader),
                 )
             )
         return left
 
-    async def _until(self, membership: Membership, past: _Past) -> int:
-        """The position up to which the user may be told of a room that they are not in any more."""
-        if (past.known or past.was_in) and past.left_at is not None:
-            return past.left_at
-        own = (await self._storage.events.get([membership.event])).get(membership.event)
-        return membership.position if own is None or own.position is None else own.position
+    async def _has_left_since(self, membership: Membership, reader: Reader) -> bool:
+        """Whether the user has left a room that this server is not in after the sync begins."""
+        if reader.since is None:
+            return False
+        found = await self._storage.out_of_band.of_rooms(membership.account, (membership.room,))
+        left = found.get(membership.room)
+        return left is not None and left.event == membership.event and left.position > reader.after
 
     def _of_room(
         self, account_data: Sequence[AccountData], room_id: str, reader: Reader
@@ -267,6 +271,13 @@ class Plans:
             rules = await self._push_rules(reader.requester)
             events.append({"type": _PUSH_RULES, "content": rules})
         return events
+
+
+def _until(membership: Membership, past: _Past, event: StoredEvent | None) -> int:
+    """The position up to which the user may be told of a room that they left by `event`."""
+    if (past.known or past.was_in) and past.left_at is not None:
+        return past.left_at
+    return membership.position if event is None or event.position is None else event.position
 
 
 def _wants(predicate: EventPredicate, type_: str) -> bool:

@@ -45,7 +45,8 @@ class LeftRoom:
     """A room that the user has left, or was banned from, by the event `own`, at the position `until`.
 
     `known`: the client had it as joined where the sync begins. `was_in`: the user was in it after that.
-    Where neither is so, there is nothing to tell but the event itself.
+    Where neither is so, there is nothing to tell but the event itself. `is_outlier`: that came without the
+    room, and has no place in it.
     """
 
     room: int
@@ -54,6 +55,7 @@ class LeftRoom:
     until: int
     known: bool
     was_in: bool
+    is_outlier: bool = False
     account_data: Sequence[dict[str, Any]] = ()
 
 
@@ -171,7 +173,8 @@ def _timeline_of_left(one: LeftRoom, view: RoomView, reader: Reader) -> Timeline
     after = 0 if one.was_in and not one.known else reader.after
     if not (one.known or one.was_in):
         after = max(after, one.until - 1)
-    return TimelineOf(one.room, after, one.until, view, own=one.own)
+    is_outlier = one.is_outlier and not (one.known or one.was_in)
+    return TimelineOf(one.room, after, one.until, view, own=one.own, is_outlier=is_outlier)
 
 
 def _state_of_joined(one: JoinedRoom, timeline: Timeline, reader: Reader) -> StateOf:

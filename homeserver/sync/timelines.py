@@ -27,7 +27,7 @@ class TimelineOf:
     """Which events of a room: those with `after` < position <= `upto`.
 
     `sees_all` where none of them need be hidden. `own` is the number of a member event that its subject
-    may see in any case.
+    may see in any case; where it `is_outlier`, it is all that there is.
     """
 
     room: int
@@ -36,6 +36,7 @@ class TimelineOf:
     view: RoomView
     sees_all: bool = False
     own: int | None = None
+    is_outlier: bool = False
 
 
 @attrs.frozen
@@ -83,10 +84,15 @@ class Timelines:
         limit = reader.timeline_limit
         is_plain = reader.filter.timeline.is_everything and not reader.ignored
         first_look = limit + 1 if is_plain else 2 * limit + 10
-        placed = await self._latest(wanted, first_look)
-        stored = await self._storage.events.get(p.number for places in placed.values() for p in places)
+        placed = await self._latest([one for one in wanted if not one.is_outlier], first_look)
+        outliers = [one.own for one in wanted if one.is_outlier and one.own is not None]
+        numbers = (p.number for places in placed.values() for p in places)
+        stored = await self._storage.events.get([*numbers, *outliers])
         timelines = {}
         for one in wanted:
+            if one.is_outlier and one.own is not None:
+                timelines[one.room] = Timeline(_choose(one, reader, [stored[one.own]], limit)[:limit])
+                continue
             scanned = [stored[p.number] for p in placed[one.room]]
             timelines[one.room] = await self._timeline(one, reader, scanned, len(scanned) < first_look)
         return timelines
