@@ -7,7 +7,7 @@ server-server-api, "Checks performed on receipt of a PDU", 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from federation.rules.errors import EventTooLarge, InvalidEventFormat, InvalidIdentifier
@@ -16,12 +16,12 @@ from federation.rules.hashing import event_id, room_id_of_create
 from federation.rules.identifiers import (
     byte_length,
     is_hash_id,
+    is_id_with_server,
     is_standard_hash_id,
     is_user_id,
-    parse_event_id,
     parse_room_id,
 )
-from federation.rules.room_versions import EventIdFormat, RoomVersion
+from federation.rules.room_versions import HASH, IN_PDU, URL_SAFE_HASH, RoomVersion
 from storage.event import Event
 
 MAX_EVENT_SIZE = 65_536  # bytes of canonical JSON with signatures
@@ -48,6 +48,7 @@ def event_of(pdu: Mapping[str, Any], json: bytes, event_id: str, version: RoomVe
     """The record of the well-formed `pdu`, whose JSON and id are known; it shares `content` with it."""
     room_id = pdu.get("room_id")
     redacts = pdu.get("redacts")
+    hashed = version.references_have_hashes
     return Event(
         event_id=event_id,
         room_id=room_id_of_create(event_id) if room_id is None else room_id,
@@ -58,16 +59,14 @@ def event_of(pdu: Mapping[str, Any], json: bytes, event_id: str, version: RoomVe
         content=pdu["content"],
         origin_server_ts=pdu["origin_server_ts"],
         depth=pdu["depth"],
-        prev_events=_ids(pdu["prev_events"], version),
-        auth_events=_ids(pdu["auth_events"], version),
+        prev_events=_ids(pdu["prev_events"]) if hashed else tuple(pdu["prev_events"]),
+        auth_events=_ids(pdu["auth_events"]) if hashed else tuple(pdu["auth_events"]),
         redacts=redacts if isinstance(redacts, str) else None,
     )
 
 
-def _ids(references: list[Any], version: RoomVersion) -> tuple[str, ...]:
-    if version.references_have_hashes:
-        return tuple(reference[0] for reference in references)
-    return tuple(references)
+def _ids(references: list[Any]) -> tuple[str, ...]:
+    return tuple(reference[0] for reference in references)
 
 
 def check_size(json: bytes) -> None:
@@ -100,9 +99,7 @@ def check_unsigned_format(pdu: Mapping[str, Any], version: RoomVersion) -> None:
     _check_integer(pdu, "depth", 0, largest)
     _check_references(pdu, "prev_events", MAX_PREV_EVENTS, version)
     _check_references(pdu, "auth_events", MAX_AUTH_EVENTS, version)
-    if version.event_id_format is EventIdFormat.IN_PDU and not is_event_id(
-        _check_string(pdu, "event_id"), version
-    ):
+    if version.event_id_format is IN_PDU and not is_event_id(_check_string(pdu, "event_id"), version):
         raise InvalidEventFormat("event_id", "must be `$opaque_id:server_name`")
 
 
@@ -145,15 +142,14 @@ def _check_integer(pdu: Mapping[str, Any], member: str, least: int, most: int) -
 
 def is_event_id(event_id: str, version: RoomVersion) -> bool:
     """Whether `event_id` has the form of this version's event ids. spec: rooms, "Event IDs"."""
-    if version.event_id_format is EventIdFormat.URL_SAFE_HASH:
-        return is_hash_id(event_id, "$")
-    if version.event_id_format is EventIdFormat.HASH:
-        return is_standard_hash_id(event_id, "$")
-    try:
-        parse_event_id(event_id)
-    except InvalidIdentifier:
-        return False
-    return True
+    return _test_of_ids(version)(event_id, "$")
+
+
+def _test_of_ids(version: RoomVersion) -> Callable[[str, str], bool]:
+    """The function that tells an event id of this version, given with its sigil."""
+    if version.event_id_format is URL_SAFE_HASH:
+        return is_hash_id
+    return is_standard_hash_id if version.event_id_format is HASH else is_id_with_server
 
 
 def _check_references(pdu: Mapping[str, Any], member: str, most: int, version: RoomVersion) -> None:
@@ -162,10 +158,11 @@ def _check_references(pdu: Mapping[str, Any], member: str, most: int, version: R
         raise InvalidEventFormat(member, "must be an array")
     if len(references) > most:
         raise EventTooLarge(member, f"must not have more than {most} entries")
+    if version.references_have_hashes:
+        references = [_referenced(reference, member) for reference in references]
+    is_id = _test_of_ids(version)
     for reference in references:
-        if version.references_have_hashes:
-            reference = _referenced(reference, member)
-        if type(reference) is not str or not is_event_id(reference, version):
+        if type(reference) is not str or not is_id(reference, "$"):
             raise InvalidEventFormat(member, "must be an array of event ids")
 
 

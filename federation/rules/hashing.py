@@ -13,7 +13,7 @@ from typing import Any
 from federation.rules.base64 import decode_base64, encode_base64, encode_base64_url
 from federation.rules.event_json import encode_event
 from federation.rules.redaction import redact
-from federation.rules.room_versions import EventIdFormat, RoomVersion
+from federation.rules.room_versions import HASH, IN_PDU, URL_SAFE_HASH, RoomVersion
 
 _NOT_IN_CONTENT_HASH = frozenset({"unsigned", "signatures", "hashes"})
 
@@ -57,16 +57,16 @@ def event_id_of_hash(digest: bytes, version: RoomVersion) -> str:
 
     Raises `ValueError` for versions whose event ids are made of something else.
     """
-    if version.event_id_format is EventIdFormat.URL_SAFE_HASH:
+    if version.event_id_format is URL_SAFE_HASH:
         return "$" + encode_base64_url(digest)
-    if version.event_id_format is EventIdFormat.HASH:
+    if version.event_id_format is HASH:
         return "$" + encode_base64(digest)
     raise ValueError(f"event ids of room version {version.identifier} are no hashes")
 
 
 def event_id(pdu: Mapping[str, Any], version: RoomVersion) -> str:
     """The id of the well-formed event `pdu` in a room of this version."""
-    if version.event_id_format is EventIdFormat.IN_PDU:
+    if version.event_id_format is IN_PDU:
         in_pdu: str = pdu["event_id"]
         return in_pdu
     return event_id_of_hash(reference_hash(pdu, version), version)

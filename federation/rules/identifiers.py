@@ -52,14 +52,6 @@ class RoomId:
 
 
 @attrs.frozen
-class EventId:
-    """`$opaque_id:server_name`, the event ids of room versions 1 and 2."""
-
-    opaque_id: str
-    server_name: str
-
-
-@attrs.frozen
 class RoomAlias:
     """`#localpart:server_name`."""
 
@@ -201,13 +193,13 @@ def check_event_id(event_id: str) -> None:
     _opaque(event_id, "$", "event id")
 
 
-def parse_event_id(event_id: str) -> EventId:
-    """Read an event id of room versions 1 and 2. spec: rooms, version 1, "Event IDs".
-
-    Raises `InvalidIdentifier`.
-    """
-    opaque_id, server_name = _localpart_and_server(event_id, "$", "event id")
-    return EventId(opaque_id=opaque_id, server_name=server_name)
+def is_id_with_server(identifier: str, sigil: str) -> bool:
+    """Whether `identifier` is `sigil`, an opaque id and a server name: an event id of versions 1 and 2."""
+    try:
+        _localpart_and_server(identifier, sigil, "identifier")
+    except InvalidIdentifier:
+        return False
+    return True
 
 
 def is_hash_id(identifier: str, sigil: str) -> bool:

@@ -34,6 +34,12 @@ class EventIdFormat(Enum):
     URL_SAFE_HASH = "url-safe base64 of the reference hash"
 
 
+# For hot paths: looking a member up in its enumeration costs more than what it decides.
+IN_PDU = EventIdFormat.IN_PDU
+HASH = EventIdFormat.HASH
+URL_SAFE_HASH = EventIdFormat.URL_SAFE_HASH
+
+
 class StateResolution(Enum):
     """The algorithm that resolves several states into one. spec: rooms, "State resolution"."""
 

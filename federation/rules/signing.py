@@ -23,7 +23,7 @@ from federation.rules.event_format import check_size, check_unsigned_format, eve
 from federation.rules.event_json import check_json, encode_event
 from federation.rules.hashing import content_hash, event_id_of_hash, signed_bytes
 from federation.rules.identifiers import server_of
-from federation.rules.room_versions import EventIdFormat, RoomVersion
+from federation.rules.room_versions import IN_PDU, RoomVersion
 from storage.event import Event
 
 ALGORITHM = "ed25519"
@@ -129,7 +129,7 @@ def required_signatures(event: Event, version: RoomVersion) -> frozenset[str]:
     """
     sender = server_of(event.sender)
     required = frozenset() if _is_third_party_invite(event) else frozenset({sender})
-    if version.event_id_format is EventIdFormat.IN_PDU:
+    if version.event_id_format is IN_PDU:
         required |= {server_of(event.event_id)} - {sender}
     return required
 
@@ -177,7 +177,7 @@ def build_event(
         raise ValueError("an event that is built has no hashes, signatures or unsigned yet")
     if version.references_have_hashes:
         fields = _with_reference_hashes(fields, reference_hashes or {})
-    if version.event_id_format is EventIdFormat.IN_PDU:
+    if version.event_id_format is IN_PDU:
         opaque_id = token_urlsafe(_OPAQUE_ID_SIZE) if opaque_id is None else opaque_id
         fields = {**fields, "event_id": f"${opaque_id}:{server_name}"}
     check_json(fields, version)
@@ -189,7 +189,7 @@ def build_event(
     pdu["signatures"] = {server_name: {key.key_id: encode_base64(_sign(signed, key))}}
     json = encode_event(pdu, version)
     check_size(json)
-    if version.event_id_format is EventIdFormat.IN_PDU:
+    if version.event_id_format is IN_PDU:
         event_id = pdu["event_id"]
     else:
         event_id = event_id_of_hash(sha256(signed).digest(), version)
