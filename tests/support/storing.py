@@ -27,16 +27,21 @@ class Storing:
     queue: WriteQueue
     background: BackgroundTasks
 
-    async def write(self, *records: Any) -> None:
-        """Write the records as one unit."""
-        await self.queue.submit(Unit(records=records))
+    async def write(self, *records: Any) -> int:
+        """Write the records as one unit; returns the position before the first that they got."""
+        return (await self.queue.submit(_unit(records))).base
 
     async def write_together(self, *units: Sequence[Any]) -> list[BaseException | None]:
         """Write several units in one batch; returns what became of each, None for well."""
-        answers = [self.queue.submit(Unit(records=records)) for records in units]
+        answers = [self.queue.submit(_unit(records)) for records in units]
         for answer in answers:
             answer.addCallbacks(lambda _committed: None, lambda failure: failure.value)
         return await gatherResults(answers)
+
+
+def _unit(records: Sequence[Any]) -> Unit:
+    """A unit that has as many positions as its records ask for."""
+    return Unit(records=records, positions=max((getattr(r, "index", 0) for r in records), default=0))
 
 
 def storing_over(database: Database) -> Storing:
