@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from struct import Struct, error
+from struct import Struct
 from typing import Any, Final
 
 import attrs
@@ -109,18 +109,19 @@ class AuthChainBlock:
     @classmethod
     def unpack(cls, data: bytes) -> AuthChainBlock:
         """The block that was packed. Raises `ValueError` where `data` is none."""
-        try:
-            events, links = _HEADER.unpack_from(data)
-        except error as short:
-            raise ValueError("a block without its header") from short
+        if len(data) < _HEADER.size:
+            raise ValueError("a block without its header")
+        events, links = _HEADER.unpack_from(data)
         block = cls()
+        sizes = [
+            n * a.itemsize for n, a in zip((events, events, _LINK * links), block._arrays(), strict=True)
+        ]
+        if len(data) != _HEADER.size + sum(sizes):
+            raise ValueError(f"a block of {len(data)} bytes for {events} events and {links} links")
         begin = _HEADER.size
-        for values, count in zip(block._arrays(), (events, events, _LINK * links), strict=True):
-            end = begin + count * values.itemsize
-            values.frombytes(data[begin:end])
-            if len(values) != count:
-                raise ValueError("a block that is cut off")
-            begin = end
+        for values, size in zip(block._arrays(), sizes, strict=True):
+            values.frombytes(data[begin : begin + size])
+            begin += size
         block._numbers, block._chains, block._links = map(_little_endian, block._arrays())
         return block
 
@@ -191,10 +192,6 @@ class AuthChainStore:
         if replaced and txn.execute(_DELETE_BLOCKS, (room, min(replaced))) != len(replaced):
             raise IndexMoved(f"the index of room {room} was merged")
         txn.execute(_INSERT_BLOCK, (room, last + 1, data))
-
-    async def forget(self, room: int) -> None:
-        """Drop the room's index."""
-        await self._database.write("drop auth index", lambda txn: txn.execute(_DELETE_BLOCKS, (room, 0)))
 
 
 def _packed_ids(json: bytes) -> set[bytes]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -15,6 +16,8 @@ from storage.events import NewEvent
 from storage.persist import Unit
 from storage.write_queue import Committed
 from tests.support.storing import Storing
+
+T = TypeVar("T")
 
 _rooms = itertools.count(1_000)
 
@@ -40,16 +43,29 @@ def event_id(room: int, number: int) -> str:
     return f"$event{number}:room{room}.example"
 
 
-def event_of(room: int, number: int, cited: Iterable[int], *, is_state: bool = True) -> Event:
-    """An event that cites the events with these numbers."""
+def event_of(
+    room: int,
+    number: int,
+    cited: Iterable[int],
+    *,
+    is_state: bool = True,
+    auth_events: Sequence[object] | None = None,
+) -> Event:
+    """An event that cites the events with these numbers, or has just these `auth_events`."""
     ids = [event_id(room, auth_event) for auth_event in cited]
-    pdu = {"type": "org.test", "auth_events": ids, "content": {}}
+    pdu = {
+        "type": "org.test",
+        "sender": "@a:a.example",
+        "content": {},
+        "origin_server_ts": 0,
+        "depth": 1,
+        "prev_events": [],
+        "auth_events": ids if auth_events is None else auth_events,
+    }
     return Event(
         event_id=event_id(room, number),
         room_id=f"!{room}:a.example",
-        json=json.dumps(
-            pdu | {"sender": "@a:a.example", "origin_server_ts": 0, "depth": 1, "prev_events": []}
-        ).encode(),
+        json=json.dumps(pdu).encode(),
         type="org.test",
         sender="@a:a.example",
         state_key="" if is_state else None,
@@ -76,6 +92,15 @@ def store(storing: Storing, room: int, nodes: Sequence[Node]) -> Deferred[Commit
         for i, node in enumerate(nodes, 1)
     ]
     return storing.queue.submit(Unit(records, positions=len(records)))
+
+
+def finish(work: Generator[None, None, T]) -> T:
+    """Run sliced work to its end at once."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return end.value
 
 
 class BruteForce:

@@ -26,13 +26,22 @@ class AuthChains:
 
     Events are given and returned by number. `unstored` are events that wait in the write queue: the numbers
     of their auth events. A room is indexed from the first question on, each time as far as is asked; indexes
-    of about `cache_bytes` stay in memory. Raises `DatabaseError` where the database cannot be read.
+    of about `cache_bytes` stay in memory, and what was indexed is written once it is `log_at_least` events.
+    Raises `DatabaseError` where the database cannot be read.
     """
 
-    def __init__(self, *, store: AuthChainStore, clock: Clock, cache_bytes: int = 32 * 2**20) -> None:
+    def __init__(
+        self,
+        *,
+        store: AuthChainStore,
+        clock: Clock,
+        cache_bytes: int = 32 * 2**20,
+        log_at_least: int = 64,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._cache_bytes = cache_bytes
+        self._log_at_least = log_at_least
         self._rooms: OrderedDict[int, RoomIndex] = OrderedDict()
         self._memory: dict[int, int] = {}
         self._memory_of_all = 0
@@ -72,12 +81,18 @@ class AuthChains:
             ends = [place for number in conflicted if (place := graph.place(number)) is not None]
             return await run_sliced(subgraph(graph, ends), self._clock)
 
+    def rooms_in_memory(self) -> list[int]:
+        """The rooms whose index is in memory, the one that was asked about last at the end."""
+        return list(self._rooms)
+
     @asynccontextmanager
     async def _index(self, room: int) -> AsyncIterator[RoomIndex]:
         """The index of the room, for this caller alone."""
         index = self._rooms.get(room)
         if index is None:
-            index = self._rooms[room] = RoomIndex(room=room, store=self._store, clock=self._clock)
+            index = self._rooms[room] = RoomIndex(
+                room=room, store=self._store, clock=self._clock, log_at_least=self._log_at_least
+            )
         self._rooms.move_to_end(room)
         await index.lock.acquire()
         try:

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 from federation.graph.auth_chains.cover import ChainCover
 from federation.graph.auth_chains.slices import run_sliced
 from storage.auth_chains import AuthChainBlock, AuthChainStore, IndexMoved
-from storage.engine.errors import DatabaseError
+from storage.engine.errors import DatabaseError, DataError
 from storage.runtime.clock import Clock
 
 logger = logging.getLogger(__name__)
@@ -32,20 +34,29 @@ class IndexLog:
         self._small: list[tuple[int, AuthChainBlock]] = []
 
     async def load(self) -> ChainCover:
-        """What the log says. Where it makes no sense it is dropped, and the index begins anew."""
-        blocks = await self._store.blocks(self._room)
+        """What the log says. Where it makes no sense it is emptied, and the index begins anew.
+
+        Raises `DatabaseError`.
+        """
+        while True:
+            blocks = await self._store.blocks(self._room)
+            try:
+                return await self._replayed(blocks)
+            except ValueError as error:
+                logger.warning("The auth index of room %d is made again: %s", self._room, error)
+            numbers = [number for number, _ in blocks]
+            nothing = AuthChainBlock()
+            with contextlib.suppress(IndexMoved, DataError):  # somebody else was at it: look again
+                await self._store.append(self._room, last=numbers[-1], replaced=numbers, block=nothing)
+
+    async def _replayed(self, blocks: Sequence[tuple[int, bytes]]) -> ChainCover:
+        self._last, self._small = 0, []
         cover = ChainCover()
-        try:
-            for number, data in blocks:
-                block = AuthChainBlock.unpack(data)
-                await run_sliced(cover.replay(block), self._clock)
-                await run_sliced(cover.settle(), self._clock)
-                self._appended(number, block)
-        except ValueError as error:
-            logger.warning("The auth index of room %d is made again: %s", self._room, error)
-            await self._store.forget(self._room)
-            self._last, self._small = 0, []
-            return ChainCover()
+        for number, data in blocks:
+            block = AuthChainBlock.unpack(data)
+            await run_sliced(cover.replay(block), self._clock)
+            await run_sliced(cover.settle(), self._clock)
+            self._appended(number, block)
         return cover
 
     async def append(self, block: AuthChainBlock) -> bool:

@@ -11,27 +11,28 @@ from twisted.internet.defer import DeferredLock
 from federation.graph.auth_chains.cover import ChainCover
 from federation.graph.auth_chains.index_log import BLOCK, IndexLog
 from federation.graph.auth_chains.overlay import Overlay
-from federation.graph.auth_chains.slices import Sliced, run_sliced
+from federation.graph.auth_chains.slices import Sliced, pause, run_sliced
 from federation.graph.auth_chains.unindexed import indexable, missing_from, walked
 from storage.auth_chains import AuthChainBlock, AuthChainStore, Citations
 from storage.runtime.clock import Clock
 
 _READ_AT_ONCE: Final = 256
 _ADDED_IN_A_SLICE: Final = 128
-_KEPT_AT_MOST: Final = 10_000
 
 
 class RoomIndex:
     """The index of one room, for one caller at a time, who holds `lock`."""
 
-    def __init__(self, *, room: int, store: AuthChainStore, clock: Clock) -> None:
+    def __init__(self, *, room: int, store: AuthChainStore, clock: Clock, log_at_least: int) -> None:
         self.lock = DeferredLock()
+        self._log_at_least = log_at_least
         self._room = room
         self._store = store
         self._clock = clock
         self._cover: ChainCover | None = None
         self._log = IndexLog(room=room, store=store, clock=clock)
-        # False while the cover is ahead of the log, and for good where the log could not follow.
+        self._unlogged = AuthChainBlock()
+        # False while the cover may be ahead of the log and `unlogged`, for good where the log cannot follow.
         self._in_step = True
         self._known: set[int] = set()
         # What the walked events cite that were complete, and so never changes.
@@ -42,6 +43,7 @@ class RoomIndex:
         if self._cover is None or not self._in_step:
             self._cover, self._known, self._kept = None, set(), {}
             self._log = IndexLog(room=self._room, store=self._store, clock=self._clock)
+            self._unlogged = AuthChainBlock()
             self._cover = await self._log.load()
             self._in_step = True
         return Overlay(self._cover)
@@ -68,7 +70,7 @@ class RoomIndex:
             read = await self._read(cover, overlay, starts, unstored)
             order = await run_sliced(indexable(starts, read, cover.__contains__), self._clock)
             await self._index(cover, order, read)
-            self._keep(read)
+            self._kept |= {number: citations for number, citations in read.items() if citations.complete}
             rest = {number: citations.cited for number, citations in read.items()}
             overlay.walk(await run_sliced(walked(starts, rest), self._clock))
         return [number for number in missing if number not in cover]
@@ -99,6 +101,7 @@ class RoomIndex:
                     if cited not in seen and cited not in overlay and cited not in cover:
                         seen.add(cited)
                         waiting.append(cited)
+            await pause(self._clock)
         return read
 
     async def _citations(
@@ -119,20 +122,21 @@ class RoomIndex:
 
     async def _index(self, cover: ChainCover, order: Sequence[int], read: dict[int, Citations]) -> None:
         """Index the events of `order`, and take them out of `read`."""
-        logged = True
         for begin in range(0, len(order), BLOCK):
-            self._in_step = False
-            block = AuthChainBlock()
-            await run_sliced(_added(cover, order[begin : begin + BLOCK], read, block), self._clock)
-            logged = logged and await self._log.append(block)
-            self._in_step = logged
+            piece = order[begin : begin + BLOCK]
+            in_step, self._in_step = self._in_step, False
+            await run_sliced(_added(cover, piece, read, self._unlogged), self._clock)
+            self._in_step = in_step and await self._logged()
             await run_sliced(cover.settle(), self._clock)
+        for number in order if self._kept else ():
+            self._kept.pop(number, None)
 
-    def _keep(self, walked: Mapping[int, Citations]) -> None:
-        """Remember what must be walked again; what is not complete has to be read again."""
-        if len(self._kept) > _KEPT_AT_MOST:
-            self._kept = {}
-        self._kept |= {number: citations for number, citations in walked.items() if citations.complete}
+    async def _logged(self) -> bool:
+        """Write what was indexed, once it is enough to be worth it; False where that failed."""
+        if len(self._unlogged) < self._log_at_least:
+            return True
+        block, self._unlogged = self._unlogged, AuthChainBlock()
+        return await self._log.append(block)
 
 
 def _added(

@@ -27,4 +27,9 @@ async def run_sliced(work: Sliced[T], clock: Clock) -> T:
         except StopIteration as end:
             result: T = end.value
             return result
-        await deferLater(clock, 0)  # type: ignore[arg-type]
+        await pause(clock)
+
+
+async def pause(clock: Clock) -> None:
+    """Let the reactor turn to others."""
+    await deferLater(clock, 0)  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ _numbers = itertools.count(1)
 
 def chains_over(database: Database, **options: Any) -> AuthChains:
     """Auth chains over `database`, as the composition root builds them."""
-    return AuthChains(store=AuthChainStore(database), clock=reactor, **options)
+    return AuthChains(store=AuthChainStore(database), clock=reactor, **{"log_at_least": 1} | options)
 
 
 @attrs.frozen
@@ -128,7 +128,7 @@ async def compare(
 
 
 _PROPERTY = settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
