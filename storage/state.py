@@ -132,6 +132,8 @@ _EVENT_IDS = Batch(
 )
 _LAST_BRANCH = "SELECT coalesce(max(branch), 0) FROM state_branches WHERE room = ?"
 _PARENT = "SELECT parent_branch, parent_revision FROM state_branches WHERE room = ? AND branch = ?"
+_FIRST_START = "SELECT min(from_revision) FROM state_rows WHERE room = ? AND branch = ? AND from_revision > ?"
+_FIRST_END = "SELECT min(to_revision) FROM state_rows WHERE room = ? AND branch = ? AND to_revision < ?"
 _LAST_START = "SELECT max(from_revision) FROM state_rows WHERE room = ? AND branch = ?"
 _SELECT_TIMELINE = (
     "SELECT s.type, s.state_key, s.from_revision, s.to_revision, s.event, e.event_id, s.membership"
@@ -233,6 +235,16 @@ class States:
             return self.head_txn(txn, room)
         row = txn.row(_LAST_START, (room, branch))
         return 0 if row is None or row[0] is None else max(row[0], 0)
+
+    def lowest_txn(self, txn: Transaction, room: int, branch: int) -> int:
+        """The revision of a branch below which nothing is known: that before its first known change."""
+        # Where a value of the state below is hidden, nothing begins: something only ends.
+        changes = (
+            *txn.rows(_FIRST_START, (room, branch, ALWAYS)),
+            *txn.rows(_FIRST_END, (room, branch, OPEN)),
+        )
+        known = [revision for (revision,) in changes if revision is not None]
+        return min(known) - 1 if known else self.branch_head_txn(txn, room, branch)
 
     def branch_txn(self, txn: Transaction, room: int, branch: int) -> BranchRows:
         """The whole branch; nothing where there is no such branch."""

@@ -106,6 +106,7 @@ def check_branches(txn: Transaction, model: StateModel, parents: dict[int, State
     assert states.last_branch_txn(txn, room) == max(model.branches)
     for number, timeline in model.branches.items():
         assert states.branch_head_txn(txn, room, number) == timeline.head
+        assert states.lowest_txn(txn, room, number) == timeline.lowest
         branch = states.branch_txn(txn, room, number)
         assert branch.parent == parents.get(number)
         below = {} if branch.parent is None else model.states[branch.parent]

@@ -82,6 +82,7 @@ class StateModel:
         timeline = self.branches[branch]
         revision = timeline.lowest
         state = self.states[StateAt(branch, revision)]
+        assert any(state.get(key) != value for key, value in values.items())
         timeline.lowest -= 1
         self.states[StateAt(branch, timeline.lowest)] = _changed(state, values)
         return [
@@ -108,7 +109,8 @@ class StateModel:
                 records += self.change(branch, self.some_values(removing=True))
             return records
         if action == "earlier":
-            return self.earlier(branch, self.some_values(removing=True))
+            key = self._rng.choice(self.keys)  # something does change
+            return self.earlier(branch, {**self.some_values(removing=True), key: self.value(key)})
         return self.change(branch, self.some_values(removing=True), index)
 
 
