@@ -26,6 +26,7 @@ from homeserver.config.listeners import Listener as ConfiguredListener
 from homeserver.config.listeners import Resource
 from homeserver.health import Health
 from homeserver.housekeeping import Housekeeping
+from homeserver.rooms.transactions import TRANSACTION_LIFETIME_MS
 from homeserver.rooms.turns import Turns
 from storage.engine.database import Database
 from storage.engine.opening import open_database
@@ -84,7 +85,11 @@ class Homeserver:
             service = services[Resource.CLIENT in listener.resources]
             site = Site(reactor=reactor, service=service, x_forwarded=listener.x_forwarded)
             self._listeners.open(_listener(listener, config), site)
-        housekeeping = Housekeeping(transactions=ground.storage.client_transactions, clock=reactor)
+        housekeeping = Housekeeping(
+            transactions=ground.storage.client_transactions,
+            transaction_lifetime_ms=TRANSACTION_LIFETIME_MS,
+            clock=reactor,
+        )
         ground.background.spawn("housekeeping", housekeeping.run())
         ground.background.spawn("last seen", users.last_seen.run())
         ground.background.spawn("expired sessions", users.authentication.run())

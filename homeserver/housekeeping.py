@@ -13,9 +13,6 @@ from storage.runtime.clock import Clock, milliseconds
 
 logger = logging.getLogger(__name__)
 
-TRANSACTION_LIFETIME_MS = 24 * 3600 * 1000
-"""How long a request may be sent again with its transaction id."""
-
 _AT_ONCE = 500
 
 
@@ -23,9 +20,16 @@ class Housekeeping:
     """Clears up every `interval` seconds, a little at a time so that writers do not wait behind it."""
 
     def __init__(
-        self, *, transactions: ClientTransactions, clock: Clock, interval: float = 3600.0, pause: float = 0.05
+        self,
+        *,
+        transactions: ClientTransactions,
+        transaction_lifetime_ms: int,
+        clock: Clock,
+        interval: float = 3600.0,
+        pause: float = 0.05,
     ) -> None:
         self._transactions = transactions
+        self._transaction_lifetime_ms = transaction_lifetime_ms
         self._clock = clock
         self._interval = interval
         self._pause = pause
@@ -41,7 +45,7 @@ class Housekeeping:
 
     async def expire_transactions(self) -> int:
         """Forget the transaction ids of requests older than their lifetime; returns how many."""
-        before = milliseconds(self._clock) - TRANSACTION_LIFETIME_MS
+        before = milliseconds(self._clock) - self._transaction_lifetime_ms
         total = 0
         while expired := await self._transactions.expire(before, limit=_AT_ONCE):
             total += expired

@@ -77,10 +77,7 @@ class GettingEvents:
     async def event(self, call: Call) -> Answer:
         """One event of a room."""
         room, stored = await self._reading.event(call.user, call.path["roomId"], call.path["eventId"])
-        [event] = await self._presentation.render(
-            room.room, [stored], call.user, room.view, with_room_id=True
-        )
-        return RawJson(event)
+        return RawJson(await self._rendered(call.user, room, [stored]))
 
     async def state(self, call: Call) -> Answer:
         """All events of the state: the current one, or that in which the user left."""
@@ -98,14 +95,13 @@ class GettingEvents:
         row = state.get((numbers.get(names[0], 0), numbers.get(names[1], 0)))
         if row is None or row.event is None:
             raise NotFound(f"The room has no {names[0]} with the state key {names[1]!r}")
-        stored = (await self._storage.events.get([row.event]))[row.event]
-        if call.query.format == "content":
-            [prepared] = await self._presentation.prepare(room.room, [stored])
-            return RawJson(prepared.event.content)
-        [event] = await self._presentation.render(
-            room.room, [stored], call.user, room.view, with_room_id=True
-        )
-        return RawJson(event)
+        stored = (await self._storage.events.get([row.event])).get(row.event)
+        if stored is None:
+            raise NotFound(f"The server does not have the room's {names[0]} with the state key {names[1]!r}")
+        if call.query.format == "event":
+            return RawJson(await self._rendered(call.user, room, [stored]))
+        looked_up = await self._presentation.look_up({room.room: [stored]}, {room.room: room.view}, call.user)
+        return RawJson(looked_up.content(stored))
 
     async def members(self, call: Call[MembersQuery, NoBody]) -> Answer:
         """The member events of a room."""
@@ -137,19 +133,21 @@ class GettingEvents:
     ) -> Answer:
         """The events between `head` and `tail`; many of them a few at a time, for the others' sake."""
 
-        async def rendered(part: Sequence[StoredEvent]) -> bytes:
-            return b",".join(
-                await self._presentation.render(room.room, part, requester, room.view, with_room_id=True)
-            )
-
         async def parts() -> AsyncIterator[bytes]:
             yield head
             for i in range(0, len(stored), _AT_ONCE):
-                part = await rendered(stored[i : i + _AT_ONCE])
+                part = await self._rendered(requester, room, stored[i : i + _AT_ONCE])
                 yield b"," + part if i else part
                 await deferLater(self._clock, 0)  # type: ignore[arg-type]
             yield tail
 
         if len(stored) > _AT_ONCE:
             return JsonStream(parts())
-        return RawJson(head + await rendered(stored) + tail)
+        return RawJson(head + await self._rendered(requester, room, stored) + tail)
+
+    async def _rendered(
+        self, requester: Requester, room: ReadableRoom, events: Sequence[StoredEvent]
+    ) -> bytes:
+        """The JSON of the events with commas between."""
+        looked_up = await self._presentation.look_up({room.room: events}, {room.room: room.view}, requester)
+        return b",".join(looked_up.render(room.room, events, with_room_id=True))

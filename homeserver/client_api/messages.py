@@ -84,8 +84,9 @@ class Messages:
     async def _rendered(
         self, call: Call[MessagesQuery, NoBody], room: ReadableRoom, events: Sequence[StoredEvent]
     ) -> bytes:
-        rendered = await self._presentation.render(room.room, events, call.user, room.view, with_room_id=True)
-        return b",".join(rendered)
+        views = {room.room: room.view}
+        looked_up = await self._presentation.look_up({room.room: events}, views, call.user)
+        return b",".join(looked_up.render(room.room, events, with_room_id=True))
 
     def _predicate(self, text: str | None) -> EventPredicate:
         """The filter of a request. Raises `BadJson` and `NotJson`."""

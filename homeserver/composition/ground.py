@@ -24,6 +24,7 @@ from homeserver.rooms.history import History
 from homeserver.rooms.membership_rows import MembershipRows
 from homeserver.rooms.presentation import Presentation
 from homeserver.rooms.states import RoomStates
+from homeserver.rooms.transactions import TRANSACTION_LIFETIME_MS
 from homeserver.rooms.turns import Turns
 from storage.engine.database import Database
 from storage.numbers import EventNumbers
@@ -63,7 +64,12 @@ def build_ground(config: Config, reactor: Any, database: Database) -> Ground:
     feed = Feed(storage=storage, clock=reactor)
     states = RoomStates(storage=storage)
     history = History(storage=storage)
-    presentation = Presentation(storage=storage, clock=reactor)
+    presentation = Presentation(
+        storage=storage,
+        history=history,
+        clock=reactor,
+        transaction_lifetime_ms=TRANSACTION_LIFETIME_MS,
+    )
     access_tokens = AccessTokens(
         database=database,
         accounts=storage.accounts,

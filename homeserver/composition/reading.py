@@ -45,7 +45,7 @@ def build_sync(ground: Ground, ignored_users: IgnoredUsers) -> Sync:
     sections = Sections(
         history=history,
         presentation=ground.presentation,
-        timelines=Timelines(storage=storage, feed=feed),
+        timelines=Timelines(storage=storage, feed=feed, history=history),
         state_sections=StateSections(storage=storage, states=states, sent=SentMembers()),
         summaries=Summaries(storage=storage, states=states),
         ephemeral=ephemeral,
@@ -82,7 +82,7 @@ def reading_endpoints(ground: Ground) -> tuple[Endpoint, ...]:
         ),
         Messages(
             reading=reading,
-            paging=Paging(storage=storage, feed=ground.feed),
+            paging=Paging(storage=storage, feed=ground.feed, history=ground.history),
             presentation=presentation,
             ignored_users=ignored_users,
         ),

@@ -41,7 +41,7 @@ class ProfileVisibility:
     async def _is_open(self, room: int) -> bool:
         """Whether anybody may join the room or read it."""
         numbers = await self._storage.strings.intern([_JOIN_RULES, HISTORY_VISIBILITY, ""])
-        state = await self._states.current(room)
+        state = (await self._states.currents([room]))[room]
         rows = [state.get((numbers[name], numbers[""])) for name in (_JOIN_RULES, HISTORY_VISIBILITY)]
         found = await self._storage.events.get(
             row.event for row in rows if row is not None and row.event is not None

@@ -21,6 +21,7 @@ from homeserver.push.rules.classification import Classification, Deviation, clas
 from homeserver.push.rules.compiled import DEFAULT_RULES, CompiledRules
 from homeserver.push.rules.context import RoomContext
 from homeserver.push.threads import RecentThreads
+from homeserver.rooms.visibility import DUMMY, is_shown
 from storage.engine.database import Database, Transaction
 from storage.event import Event
 from storage.notification_counts import ThreadCounts, ThreadCountsStore
@@ -31,9 +32,6 @@ from storage.threads import EVERY_THREAD, MAIN, CountsAt
 
 MOST_THREADS: Final = 20_000
 """So many threads of a room keep their counts in memory; a thread that has long been left begins anew."""
-
-_DUMMY: Final = "org.matrix.dummy_event"
-"""What servers send in a user's name to join extremities; the user has not spoken."""
 
 
 class _Counts(NamedTuple):
@@ -117,7 +115,7 @@ class NotificationCounts:
         thread = memory.recent.place(event.event_id, event.content)
         counts = before = memory.main if thread is None else memory.threads.get(thread, _NONE)
         records: list[Any] = []
-        if not (stored.rejected or stored.soft_failed or stored.before is None):
+        if is_shown(stored):
             outcome = self._classify(memory, appended)
             if outcome.notify:
                 counts = _Counts(before.notify + 1, before.highlight + outcome.highlight)
@@ -198,4 +196,4 @@ def _advance(memory: RoomMemory, thread: str | None, counts: _Counts) -> None:
 
 
 def _is_spoken(event: Event) -> bool:
-    return event.state_key is None and event.type != _DUMMY
+    return event.state_key is None and event.type != DUMMY

@@ -7,17 +7,21 @@ spec: client-server-api, "Room History Visibility".
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import attrs
 from cachetools import LRUCache
 
-from homeserver.rooms.visibility import HISTORY_VISIBILITY, MEMBER, Standing, Visibility, visible
+from homeserver.rooms.visibility import HISTORY_VISIBILITY, MEMBER, Standing, Visibility, is_shown, visible
 from storage.event import StateAt, StoredEvent
 from storage.runtime.caches import cache_of_entries
-from storage.state import OPEN, Span, StateChange
+from storage.state import Span
+from storage.state_records import OPEN, EarlierChange, GivenRow, StateChange
 from storage.stores import Storage
 from storage.write_queue import Committed
+
+_CHANGES = (StateChange, GivenRow, EarlierChange)
 
 
 @attrs.frozen
@@ -48,13 +52,23 @@ class _Line:
         return any(v == value and end > revision + 1 for v, end in zip(self.values, self.ends, strict=True))
 
 
+_NO_BRANCHES: Mapping[StateAt, Standing] = MappingProxyType({})
+
+
 @attrs.frozen
 class RoomView:
-    """What one user may see of one room: answers for any of its events without asking further."""
+    """What one user may see of one room: answers for its events without asking further.
 
+    It knows every state of branch 0. Of those on other branches it knows what was looked up for it
+    (`History.extended`), which `branches` holds; what it does not know is hidden.
+    """
+
+    room: int
+    user: int
     user_id: str
     visibilities: _Line
     memberships: _Line
+    branches: Mapping[StateAt, Standing] = _NO_BRANCHES
 
     @property
     def membership(self) -> str:
@@ -83,9 +97,9 @@ class RoomView:
 
     def sees(self, stored: StoredEvent) -> bool:
         """Whether the user may see the event."""
-        if stored.rejected or stored.soft_failed or stored.before is None:
+        if not is_shown(stored) or stored.before is None:
             return False
-        if self.memberships.at(stored.before.revision) == "join":
+        if stored.before.branch == 0 and self.memberships.at(stored.before.revision) == "join":
             return True
         event = stored.event
         return visible(
@@ -94,20 +108,32 @@ class RoomView:
             self.user_id,
             before=self._standing(stored.before),
             after=None if stored.after is None else self._standing(stored.after),
-            joined_since=self.memberships.was_after("join", stored.before.revision),
+            joined_since=self._joined_since(stored.before),
         )
 
     def sees_state(self, state: StateAt) -> bool:
         """Whether the user may see the room as it was in this state."""
-        joined_since = self.memberships.was_after("join", state.revision)
-        return self._standing(state).allows(joined_since=joined_since)
+        standing = self._standing(state)
+        return standing is not None and standing.allows(joined_since=self._joined_since(state))
 
-    def membership_at(self, stored: StoredEvent) -> str:
-        """The user's membership at the event, with what the event itself changes of it."""
+    def membership_at(self, stored: StoredEvent) -> str | None:
+        """The user's membership at the event, with what the event changes of it; None where it is unknown."""
         state = stored.after or stored.before
-        return "leave" if state is None else self.memberships.at(state.revision) or "leave"
+        standing = None if state is None else self._standing(state)
+        return None if standing is None else standing.membership
 
-    def _standing(self, state: StateAt) -> Standing:
+    def _joined_since(self, state: StateAt) -> bool:
+        """Whether the user has joined the room since it was in this state.
+
+        Nothing tells what came after a state on another branch: there, only who is in the room now has.
+        """
+        if state.branch:
+            return self.membership == "join"
+        return self.memberships.was_after("join", state.revision)
+
+    def _standing(self, state: StateAt) -> Standing | None:
+        if state.branch:
+            return self.branches.get(state)
         visibility = self.visibilities.at(state.revision)
         return Standing(
             visibility=Visibility(visibility) if visibility is not None else Visibility.SHARED,
@@ -115,11 +141,25 @@ class RoomView:
         )
 
 
-class History:
-    """Makes views of rooms; what they are made of is kept for `limit` rooms and users."""
+def states_on_branches(events: Iterable[StoredEvent]) -> set[StateAt]:
+    """The states before and after the events that are not on branch 0."""
+    return {
+        state
+        for stored in events
+        for state in (stored.before, stored.after)
+        if state is not None and state.branch
+    }
 
-    def __init__(self, *, storage: Storage, limit: int = 20_000) -> None:
+
+class History:
+    """Makes views of rooms; what they are made of is kept for `limit` rooms and users.
+
+    Of states on other branches than 0 what `states` of them mean for a user is kept besides.
+    """
+
+    def __init__(self, *, storage: Storage, limit: int = 20_000, states: int = 100_000) -> None:
         self._storage = storage
+        self._standings: LRUCache[tuple[int, int, StateAt], Standing] = cache_of_entries(states)
         self._visibilities: LRUCache[int, _Line] = cache_of_entries(limit)
         self._memberships: LRUCache[tuple[int, int], _Line] = cache_of_entries(limit)
         self._version: dict[int, int] = {}
@@ -130,7 +170,7 @@ class History:
         visibility, member = strings.known(HISTORY_VISIBILITY), strings.known(MEMBER)
         for committed in batch:
             for record in committed.unit.records:
-                if type(record) is StateChange and record.branch == 0:
+                if type(record) in _CHANGES and record.branch == 0:
                     if record.type == visibility:
                         self._visibilities.pop(record.room, None)
                     elif record.type == member:
@@ -159,7 +199,71 @@ class History:
             for room in no_membership:
                 if versions[room] == self._version.get(room, 0):
                     self._memberships[room, user] = memberships[room]
-        return {room: RoomView(user_id, visibilities[room], memberships[room]) for room in rooms}
+        return {room: RoomView(room, user, user_id, visibilities[room], memberships[room]) for room in rooms}
+
+    async def extended(
+        self, views: Mapping[int, RoomView], states: Mapping[int, Collection[StateAt]]
+    ) -> Mapping[int, RoomView]:
+        """The views, by room, such that they know these states of each room, too, on whatever branches.
+
+        What they mean comes out of one look at the database.
+        """
+        asked = {
+            room: on_branches for room in states if (on_branches := [s for s in states[room] if s.branch])
+        }
+        found = {room: self._known(views[room], of_room) for room, of_room in asked.items()}
+        missing = {room: [state for state in asked[room] if state not in found[room]] for room in found}
+        for room, standings in (await self._read_standings(views, missing)).items():
+            for state, standing in standings.items():
+                found[room][state] = self._standings[room, views[room].user, state] = standing
+        if not found:
+            return views
+        more = {room: attrs.evolve(views[room], branches=known) for room, known in found.items()}
+        return {**views, **more}
+
+    async def extended_view(self, view: RoomView, states: Collection[StateAt]) -> RoomView:
+        """As `extended`, of one room."""
+        return (await self.extended({view.room: view}, {view.room: states}))[view.room]
+
+    def _known(self, view: RoomView, states: Iterable[StateAt]) -> dict[StateAt, Standing]:
+        """What the view knows of branches, and what is kept of these states."""
+        known = dict(view.branches)
+        for state in states:
+            standing = self._standings.get((view.room, view.user, state))
+            if standing is not None:
+                known[state] = standing
+        return known
+
+    async def _read_standings(
+        self, views: Mapping[int, RoomView], states: Mapping[int, Sequence[StateAt]]
+    ) -> dict[int, dict[StateAt, Standing]]:
+        """What these states of each room mean for the user of its view."""
+        if not any(states.values()):
+            return {}
+        visibility, member, empty = await self._names()
+        wanted = [(room, state) for room, of_room in states.items() for state in of_room]
+        keys = [(room, state, visibility, empty) for room, state in wanted]
+        keys += [(room, state, member, views[room].user) for room, state in wanted]
+        rows = await self._storage.database.read(
+            "states of branches", lambda txn: self._storage.states.keys_of_rooms_txn(txn, keys)
+        )
+        events = await self._storage.events.get(
+            row.event for key, row in rows.items() if key[2] == visibility and row.event is not None
+        )
+        found: dict[int, dict[StateAt, Standing]] = {}
+        for room, state in wanted:
+            shown = rows.get((room, state, visibility, empty))
+            own = rows.get((room, state, member, views[room].user))
+            found.setdefault(room, {})[state] = Standing(
+                visibility=Visibility.SHARED if shown is None else _visibility(shown.event, events),
+                membership="leave" if own is None else own.membership or "leave",
+            )
+        return found
+
+    async def _names(self) -> tuple[int, int, int]:
+        """The numbers of the two types that decide, and of the empty state key."""
+        numbers = await self._storage.strings.intern([HISTORY_VISIBILITY, MEMBER, ""])
+        return numbers[HISTORY_VISIBILITY], numbers[MEMBER], numbers[""]
 
     async def _read(
         self,
@@ -169,8 +273,7 @@ class History:
         visibilities: dict[int, _Line],
         memberships: dict[int, _Line],
     ) -> None:
-        numbers = await self._storage.strings.intern([HISTORY_VISIBILITY, MEMBER, ""])
-        visibility, member, empty = numbers[HISTORY_VISIBILITY], numbers[MEMBER], numbers[""]
+        visibility, member, empty = await self._names()
         keys = [(room, visibility, empty) for room in no_visibility]
         keys += [(room, member, user) for room in no_membership]
         spans = await self._storage.database.read(
@@ -185,16 +288,22 @@ class History:
             memberships[room] = _line(spans.get((room, user), ()), None)
 
 
-def _line(spans: Sequence[Span], events: dict[int, StoredEvent] | None) -> _Line:
+def _line(spans: Sequence[Span], events: Mapping[int, StoredEvent] | None) -> _Line:
     """The values of a key: of a member event the membership, else what the visibility events say."""
 
     def value(span: Span) -> str | None:
         if events is None:
             return span.membership
-        return None if span.event is None else Visibility.of(events[span.event].event.content).value
+        return None if span.event is None else _visibility(span.event, events).value
 
     return _Line(
         firsts=[span.first for span in spans],
         values=[value(span) for span in spans],
         ends=[span.end for span in spans],
     )
+
+
+def _visibility(number: int | None, events: Mapping[int, StoredEvent]) -> Visibility:
+    """What the event with this number says; of one that is known by its id alone the narrowest is assumed."""
+    stored = events.get(number or 0)
+    return Visibility.JOINED if stored is None else Visibility.of(stored.event.content)

@@ -13,7 +13,7 @@ import attrs
 from federation.errors import Forbidden
 from homeserver.rooms.reading import ReadableRoom, RoomReading
 from homeserver.rooms.states import RoomStates, StateMap
-from homeserver.rooms.tokens import SyncToken, parse_paging_token
+from homeserver.rooms.tokens import SyncToken, TimelineStart, parse_paging_token
 from homeserver.rooms.visibility import MEMBER
 from storage.engine.database import Transaction
 from storage.event import StateAt, StoredEvent
@@ -56,7 +56,7 @@ class Members:
         """Who is joined now, by user id. Raises `Forbidden` for one who is not joined."""
         if room.view.membership != "join":
             raise Forbidden("You are not joined to the room")
-        rows = await self._members(await self._states.current(room.room))
+        rows = await self._members((await self._states.currents([room.room]))[room.room])
         stored = await self._stored([row for row in rows if row.membership == "join"])
         return {event.event.state_key or "": _joined_member(event) for event in stored}
 
@@ -67,13 +67,13 @@ class Members:
     async def _stored(self, rows: Sequence[StateRow]) -> list[StoredEvent]:
         numbers = [row.event for row in rows if row.event is not None]
         found = await self._storage.events.get(numbers)
-        return [found[number] for number in numbers]
+        return [found[number] for number in numbers if number in found]
 
     async def _state_at(self, room: ReadableRoom, at: str) -> StateMap:
         token = parse_paging_token(at, "at")
         states = self._storage.states
-        if isinstance(token, SyncToken):
-            position = token.position
+        if isinstance(token, SyncToken | TimelineStart):
+            position = token.position if isinstance(token, SyncToken) else token.place.position
 
             def read(txn: Transaction) -> StateAt:
                 return StateAt(0, states.revision_at_txn(txn, room.room, position))

@@ -12,10 +12,10 @@ import attrs
 
 from homeserver.feed.feed import Feed
 from homeserver.filtering.event_predicate import EventPredicate
-from homeserver.rooms.history import RoomView
+from homeserver.rooms.history import History, RoomView, states_on_branches
 from homeserver.rooms.reading import ReadableRoom
-from homeserver.rooms.tokens import SyncToken, parse_paging_token, place_token
-from homeserver.rooms.visibility import MEMBER
+from homeserver.rooms.tokens import SyncToken, TimelineStart, parse_paging_token, place_token
+from homeserver.rooms.visibility import MEMBER, is_shown
 from storage.event import StateAt, StoredEvent
 from storage.events import BEGINNING, END, Place, PlacedState
 from storage.stores import Storage
@@ -27,7 +27,8 @@ _MOST_PASSED = 20_000
 _AT_ONCE = 500
 _MOST_AT_ONCE = 5_000
 _LATEST = 50
-"""Among so many events is the last of a room in its order, as of a position of the stream."""
+_MOST_BEYOND = 1_000
+"""The end of a room as of a position of the stream is among its latest events, or so many beyond them."""
 
 
 @attrs.frozen
@@ -70,9 +71,10 @@ class Page:
 class Paging:
     """Reads pages."""
 
-    def __init__(self, *, storage: Storage, feed: Feed) -> None:
+    def __init__(self, *, storage: Storage, feed: Feed, history: History) -> None:
         self._storage = storage
         self._feed = feed
+        self._history = history
 
     async def page(
         self,
@@ -127,15 +129,17 @@ class Paging:
     async def _scan(self, room: ReadableRoom, span: Span, limit: int, wish: _Wish) -> _Found:
         """Choose events from the near end of the span on, until there are enough or it takes too long."""
         found = _Found()
-        shows = _Shows(room.view)
+        view = room.view
         # One more than is shown tells whether there is anything after it.
         wanted = limit + 1 if wish.is_everything else min(2 * limit + 10, _AT_ONCE)
         while True:
             rows = await self._rows(room.room, span, wanted)
             most = limit - len(found.chosen) if wish.is_everything else _AT_ONCE
-            considered, candidates = _candidates(rows[: wanted - 1], shows, most)
+            view = await self._history.extended_view(view, {r.before for r in rows if r.before is not None})
+            considered, candidates = _candidates(rows[: wanted - 1], _Shows(view), most)
             stored = await self._storage.events.get(row.number for row in candidates)
-            passed = found.take(considered, stored, shows, wish, limit)
+            view = await self._history.extended_view(view, states_on_branches(stored.values()))
+            passed = found.take(considered, stored, _Shows(view), wish, limit)
             found.is_all = passed == len(rows) < wanted
             if found.is_all or found.is_enough(limit) or found.last is None:
                 return found
@@ -164,12 +168,17 @@ class Paging:
         parsed = parse_paging_token(token, parameter)
         if isinstance(parsed, SyncToken):
             return await self._place_at(room, parsed.position)
+        if isinstance(parsed, TimelineStart):
+            return max(parsed.place, await self._place_at(room, parsed.place.position))
         return parsed
 
     async def _place_at(self, room: int, position: int) -> Place:
         """The end of the room as it was at a position of the stream."""
         latest = await self._feed.events_between(room, after=0, upto=position, limit=_LATEST)
-        return max((placed.place for placed in latest), default=BEGINNING)
+        end = max((placed.place for placed in latest), default=BEGINNING)
+        # Where events that came late were the latest, older ones stand beyond them.
+        beyond = await self._storage.events.forwards(room, after=end, before=END, limit=_MOST_BEYOND)
+        return max((one.place for one in beyond if one.place.position <= position), default=end)
 
 
 @attrs.frozen
@@ -211,7 +220,7 @@ class _Shows:
 
     def event(self, row: PlacedState, stored: StoredEvent) -> bool:
         """Whether the event may be seen: for one that changes the state, that after it may count as well."""
-        return self._view.sees(stored) if row.changes_state else self.state(row)
+        return self._view.sees(stored) if row.changes_state else is_shown(stored) and self.state(row)
 
 
 def _candidates(

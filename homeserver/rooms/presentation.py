@@ -19,11 +19,11 @@ from federation.http.endpoint import Requester
 from federation.rules.redaction import redact_event
 from federation.rules.room_versions import RoomVersion, room_version
 from homeserver.rooms.client_event import ClientEvent, client_event
-from homeserver.rooms.history import RoomView
+from homeserver.rooms.history import History, RoomView, states_on_branches
 from homeserver.rooms.visibility import MEMBER
 from storage.client_transactions import ClientTransaction
 from storage.engine.database import Transaction
-from storage.event import Event, StoredEvent
+from storage.event import Event, StateAt, StoredEvent
 from storage.runtime.caches import cache_of_bytes, cache_of_entries
 from storage.runtime.clock import Clock, milliseconds
 from storage.state import Replacing
@@ -63,8 +63,12 @@ class Replaced:
 
 @attrs.frozen
 class LookedUp:
-    """Events ready to be rendered for the requester for whom they were looked up; `now` in milliseconds."""
+    """Events ready to be rendered for the requester for whom they were looked up; `now` in milliseconds.
 
+    `views`, by room, know the states of all of them.
+    """
+
+    views: Mapping[int, RoomView]
     forms: Mapping[int, Prepared]
     transactions: Mapping[int, str]
     replaced: Mapping[int, Replaced]
@@ -72,16 +76,21 @@ class LookedUp:
 
     def render(
         self,
+        room: int,
         events: Sequence[StoredEvent],
-        view: RoomView,
         *,
         with_room_id: bool,
         federation_format: bool = False,
     ) -> list[bytes]:
-        """The JSON of each of the events, all of one room, as the requester may see them through `view`."""
+        """The JSON of each of the events, all of one room, as the requester may see them."""
         if federation_format:
             return [self.forms[stored.number].pdu for stored in events]
+        view = self.views[room]
         return [self._render(stored, view, with_room_id) for stored in events]
+
+    def content(self, stored: StoredEvent) -> bytes:
+        """The JSON of the event's `content`."""
+        return self.forms[stored.number].event.content
 
     def _render(self, stored: StoredEvent, view: RoomView, with_room_id: bool) -> bytes:
         form = self.forms[stored.number]
@@ -89,7 +98,9 @@ class LookedUp:
         txn_id = self.transactions.get(stored.number)
         if txn_id is None and form.is_simple and membership == "join":
             return form.event.render(b'{"age":%d,"membership":"join"}' % age, with_room_id=with_room_id)
-        unsigned: dict[str, object] = {"age": age, "membership": membership}
+        unsigned: dict[str, object] = {"age": age}
+        if membership is not None:
+            unsigned["membership"] = membership
         if txn_id is not None:
             unsigned["transaction_id"] = txn_id
         if form.redacted_because is not None:
@@ -112,11 +123,13 @@ class Presentation:
         self,
         *,
         storage: Storage,
+        history: History,
         clock: Clock,
+        transaction_lifetime_ms: int,
         cache_bytes: int = 16 * 2**20,
-        transaction_lifetime_ms: int = 24 * 3600 * 1000,
     ) -> None:
         self._storage = storage
+        self._history = history
         self._clock = clock
         self._lifetime = transaction_lifetime_ms
         self._prepared: LRUCache[tuple[int, bool], Prepared] = cache_of_bytes(cache_bytes, _size)
@@ -139,27 +152,16 @@ class Presentation:
         """Whether transaction ids since the start may have been forgotten."""
         return len(self._transactions) >= _RECENT_TRANSACTIONS
 
-    async def version(self, room: int) -> RoomVersion:
-        """The version of a stored room."""
-        version = self._versions.get(room)
-        return (await self._versions_of([room]))[room] if version is None else version
-
-    async def render(
+    async def look_up(
         self,
-        room: int,
-        events: Sequence[StoredEvent],
+        events: Mapping[int, Sequence[StoredEvent]],
+        views: Mapping[int, RoomView],
         requester: Requester,
-        view: RoomView,
-        *,
-        with_room_id: bool,
-        federation_format: bool = False,
-    ) -> list[bytes]:
-        """The JSON of each of the events, all of one room, as `requester` may see them through `view`."""
-        looked_up = await self.look_up({room: events}, requester)
-        return looked_up.render(events, view, with_room_id=with_room_id, federation_format=federation_format)
+    ) -> LookedUp:
+        """All that rendering these events needs for a requester; `events` and their `views` are by room.
 
-    async def look_up(self, events: Mapping[int, Sequence[StoredEvent]], requester: Requester) -> LookedUp:
-        """All that rendering these events, by room, needs; few looks at the database for all of them."""
+        Few looks at the database for all of them.
+        """
         forms: dict[int, Prepared] = {}
         missing: dict[int, list[StoredEvent]] = {}
         for room, of_room in events.items():
@@ -171,25 +173,14 @@ class Presentation:
                     forms[stored.number] = form
         if missing:
             forms.update(await self._prepare(missing))
-        replaced = [form.replaces for form in forms.values() if form.replaces is not None]
+        replaced = await self._replaced_events(forms)
         return LookedUp(
+            views=await self._history.extended(views, _branch_states(events, forms, replaced)),
             forms=forms,
             transactions=await self._transactions_of(events, requester),
-            replaced=await self._replaced_events(replaced),
+            replaced=replaced,
             now=milliseconds(self._clock),
         )
-
-    async def prepare(self, room: int, events: Sequence[StoredEvent]) -> list[Prepared]:
-        """The prepared forms of the events, redacted where they are."""
-        known = {
-            e.number: form
-            for e in events
-            if (form := self._prepared.get((e.number, e.redacted_by is not None))) is not None
-        }
-        missing = [e for e in events if e.number not in known]
-        if missing:
-            known.update(await self._prepare({room: missing}))
-        return [known[e.number] for e in events]
 
     async def _prepare(self, events: Mapping[int, Sequence[StoredEvent]]) -> dict[int, Prepared]:
         versions = await self._versions_of(events)
@@ -211,8 +202,9 @@ class Presentation:
                 self._prepared[stored.number, stored.redacted_by is not None] = form
         return fresh
 
-    async def _replaced_events(self, numbers: Sequence[int]) -> dict[int, Replaced]:
+    async def _replaced_events(self, forms: Mapping[int, Prepared]) -> dict[int, Replaced]:
         """The state events that others replaced."""
+        numbers = [form.replaces for form in forms.values() if form.replaces is not None]
         if not numbers:
             return {}
         found = await self._storage.events.get(numbers)
@@ -221,7 +213,8 @@ class Presentation:
             content: Mapping[str, Any] = stored.event.content
             if stored.redacted_by is not None:
                 room = (await self._storage.strings.intern([stored.event.room_id]))[stored.event.room_id]
-                content = redact_event(stored.event, await self.version(room)).content
+                version = (await self._versions_of([room]))[room]
+                content = redact_event(stored.event, version).content
             replaced[number] = Replaced(stored, content)
         return replaced
 
@@ -312,6 +305,21 @@ class Presentation:
             found = await self._storage.client_transactions.of_device(device, _EARLIER_TRANSACTIONS)
             self._earlier[device] = found
         return self._earlier[device]
+
+
+def _branch_states(
+    events: Mapping[int, Sequence[StoredEvent]],
+    forms: Mapping[int, Prepared],
+    replaced: Mapping[int, Replaced],
+) -> dict[int, set[StateAt]]:
+    """The states on other branches than 0, by room, that say who may see what of the events."""
+    states = {}
+    for room, of_room in events.items():
+        states[room] = states_on_branches(of_room)
+        if replaced:
+            old = (replaced.get(forms[stored.number].replaces or 0) for stored in of_room)
+            states[room] |= states_on_branches(one.stored for one in old if one is not None)
+    return states
 
 
 def _is_membership_of(user_id: str, event: Event) -> bool:

@@ -14,7 +14,7 @@ import msgspec
 
 from federation.errors import InvalidParam
 from federation.http.endpoint import Requester
-from homeserver.rooms.reading import ReadableRoom, RoomReading, visible_event
+from homeserver.rooms.reading import ReadableRoom, RoomReading
 from homeserver.rooms.turns import Turns
 from storage.account_data import AccountData
 from storage.engine.database import Transaction
@@ -93,7 +93,7 @@ class ReadMarkers:
         by_id = {event_id: events[number] for event_id, number in numbers.items() if number in events}
         moving = []
         for marker in markers:
-            stored = visible_event(room, by_id.get(marker.event_id))
+            stored = await self._reading.check_visible(room, by_id.get(marker.event_id))
             check_thread(marker, stored)
             before = by_id.get(known.get((marker.kind, marker.thread), ""))
             if before is None or _place(before) < _place(stored):

@@ -12,7 +12,7 @@ from federation.errors import Forbidden, NotFound
 from federation.http.endpoint import Requester
 from homeserver.feed.feed import Feed
 from homeserver.rooms.checks import not_in_room
-from homeserver.rooms.history import History, RoomView
+from homeserver.rooms.history import History, RoomView, states_on_branches
 from homeserver.rooms.states import RoomStates, StateMap
 from homeserver.rooms.visibility import Visibility
 from storage.event import StateAt, StoredEvent
@@ -75,19 +75,22 @@ class RoomReading:
     async def state(self, room: ReadableRoom) -> StateMap:
         """The state of the room now, or as the user left it."""
         if room.left_at is None:
-            return await self._states.current(room.room)
-        return await self._states.at(room.room, room.left_at)
+            return (await self._states.currents([room.room]))[room.room]
+        return await self._at(room, room.left_at)
 
     async def state_at(self, room: ReadableRoom, state: StateAt) -> StateMap:
         """The state of the room at an earlier point, or as the user left it if that was before.
 
         Raises `Forbidden` where the history visibility keeps that point from the user.
         """
-        if room.left_at is not None and state.revision >= room.left_at.revision:
-            return await self._states.at(room.room, room.left_at)
-        if not room.view.sees_state(state):
+        if room.left_at is not None and not state.branch and state.revision >= room.left_at.revision:
+            return await self._at(room, room.left_at)
+        if not (await self._history.extended_view(room.view, [state])).sees_state(state):
             raise Forbidden("You may not see the room as it was then")
-        return await self._states.at(room.room, state)
+        return await self._at(room, state)
+
+    async def _at(self, room: ReadableRoom, state: StateAt) -> StateMap:
+        return (await self._states.at_each([(room.room, state)]))[room.room]
 
     async def event(
         self, requester: Requester, room_id: str, event_id: str
@@ -105,7 +108,20 @@ class RoomReading:
         if membership is not None and membership.forgotten and not view.is_world_readable:
             raise _no_such_event()
         room = ReadableRoom(number, room_id, view)
-        return room, visible_event(room, (await self._storage.events.by_id([event_id])).get(event_id))
+        stored = (await self._storage.events.by_id([event_id])).get(event_id)
+        return room, await self.check_visible(room, stored)
+
+    async def check_visible(self, room: ReadableRoom, stored: StoredEvent | None) -> StoredEvent:
+        """The event that was looked for.
+
+        Raises `NotFound` unless it is one of the room that the user may see.
+        """
+        if stored is None or stored.event.room_id != room.room_id:
+            raise _no_such_event()
+        view = await self._history.extended_view(room.view, states_on_branches([stored]))
+        if not view.sees(stored):
+            raise _no_such_event()
+        return stored
 
     async def _room(self, room_id: str) -> int | None:
         """The number of a room that is stored."""
@@ -113,13 +129,6 @@ class RoomReading:
         if room is None:
             room = (await self._storage.strings.find([room_id])).get(room_id)
         return room if room is not None and self._feed.rooms.last(room) else None
-
-
-def visible_event(room: ReadableRoom, stored: StoredEvent | None) -> StoredEvent:
-    """The event that was looked for. Raises `NotFound` unless it is one of the room that the user may see."""
-    if stored is None or stored.event.room_id != room.room_id or not room.view.sees(stored):
-        raise _no_such_event()
-    return stored
 
 
 def _no_such_event() -> NotFound:

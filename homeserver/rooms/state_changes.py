@@ -7,7 +7,8 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from storage.state import NewRevision, StateChange, StateRow
+from storage.state import StateRow
+from storage.state_records import NewRevision, StateChange
 from storage.write_queue import Committed
 
 _NOW = 2**62

@@ -13,7 +13,8 @@ from homeserver.rooms.state_changes import Change, RecentStateChanges
 from storage.engine.database import Transaction
 from storage.event import StateAt
 from storage.runtime.caches import cache_of_bytes
-from storage.state import StateChange, StateRow
+from storage.state import StateRow
+from storage.state_records import GivenRow, StateChange
 from storage.stores import Storage
 from storage.write_queue import Committed
 
@@ -51,14 +52,15 @@ class RoomStates:
             for record in committed.unit.records:
                 if type(record) is StateChange and record.branch == 0:
                     self._note(record)
-
-    async def current(self, room: int) -> StateMap:
-        """The current state of the room; empty where there is no such room. Rows may lack `event_id`."""
-        known = self._in_memory(room)
-        return known.state if known is not None else (await self.currents([room]))[room]
+                elif type(record) is GivenRow and record.branch == 0:
+                    # The room begins; what was read of it before is nothing.
+                    self._forget(record.room)
 
     async def currents(self, rooms: Iterable[int]) -> dict[int, StateMap]:
-        """The current state of each of the rooms; what is not in memory comes out of one look."""
+        """The current state of each of the rooms; what is not in memory comes out of one look.
+
+        Empty where there is no such room. Rows may lack `event_id`.
+        """
         found: dict[int, StateMap] = {}
         missing: set[int] = set()
         for room in rooms:
@@ -118,15 +120,18 @@ class RoomStates:
         elif len(changed) < _MOST_NOTED:
             changed.append(change)
         else:
-            del self._changed[room]
-            self._current.pop(room, None)
+            self._forget(room)
 
-    async def at(self, room: int, state: StateAt) -> StateMap:
-        """The state of the room at `state`. Rows may lack `event_id`."""
-        return (await self.at_each([(room, state)]))[room]
+    def _forget(self, room: int) -> None:
+        """The current state must be read again, by whoever reads it just now, too."""
+        self._changed.pop(room, None)
+        self._current.pop(room, None)
 
     async def at_each(self, wanted: Iterable[tuple[int, StateAt]]) -> dict[int, StateMap]:
-        """A state of each of several rooms, by room; what is not in memory comes out of one look."""
+        """A state of each of several rooms, by room; what is not in memory comes out of one look.
+
+        It may be on any branch. Rows may lack `event_id`.
+        """
         found: dict[int, StateMap] = {}
         missing = []
         for room, state in wanted:
@@ -150,10 +155,6 @@ class RoomStates:
             if current is not None and current.revision == state.revision:
                 return current.state
         return self._old.get((room, state))
-
-    async def at_position(self, room: int, position: int) -> StateMap:
-        """The state that was the room's current one at `position`."""
-        return (await self.at_positions([(room, position)]))[room]
 
     async def at_positions(self, wanted: Sequence[tuple[int, int]]) -> dict[int, StateMap]:
         """The state that was the current one of each room at a position, by room."""

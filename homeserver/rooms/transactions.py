@@ -20,6 +20,9 @@ from storage.event import StoredEvent
 from storage.events import Events
 from storage.runtime.clock import Clock, milliseconds
 
+TRANSACTION_LIFETIME_MS = 24 * 3600 * 1000
+"""How long a request may be sent again with its transaction id, and its event shows the id."""
+
 _LONGEST = 255
 """Bytes of a transaction id. spec: appendices, "Opaque Identifiers" """
 

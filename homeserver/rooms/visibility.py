@@ -12,8 +12,12 @@ from typing import Any
 
 import attrs
 
+from storage.event import StoredEvent
+
 HISTORY_VISIBILITY = "m.room.history_visibility"
 MEMBER = "m.room.member"
+DUMMY = "org.matrix.dummy_event"
+"""What servers send to join forward extremities, in the name of a user who has not spoken."""
 
 
 class Visibility(StrEnum):
@@ -38,6 +42,14 @@ def membership_of(content: Mapping[str, Any] | None) -> str:
     """What `content` of a user's `m.room.member` event says; `leave` without one, or if it is malformed."""
     value = content.get("membership") if content is not None else None
     return value if isinstance(value, str) else "leave"
+
+
+def is_shown(stored: StoredEvent) -> bool:
+    """Whether the event is shown to anybody at all as something that happened in the room.
+
+    Rejected and soft-failed events are not, nor those before which the state is unknown, outliers among them.
+    """
+    return not (stored.rejected or stored.soft_failed or stored.before is None or stored.event.type == DUMMY)
 
 
 @attrs.frozen

@@ -77,7 +77,7 @@ class Invites:
     async def _state(self, room: int, own: StoredEvent) -> list[StoredEvent]:
         """What identifies the room, the member event of who sent the user's own one, and that one."""
         names = await self._storage.strings.intern(["", "m.room.member", own.event.sender, *_TYPES])
-        state = await self._states.current(room)
+        state = (await self._states.currents([room]))[room]
         keys = [(names[type_], names[""]) for type_ in _TYPES]
         keys.append((names["m.room.member"], names[own.event.sender]))
         wanted = [row.event for key in keys if (row := state.get(key)) is not None and row.event is not None]

@@ -11,7 +11,6 @@ import msgspec
 
 from homeserver.filtering.schema import EventFormat
 from homeserver.push.unread import RoomUnread
-from homeserver.rooms.history import RoomView
 from homeserver.rooms.presentation import LookedUp
 from homeserver.sync.reader import Reader
 from homeserver.sync.summary import Summary
@@ -28,8 +27,8 @@ _NO_EVENTS = b'{"events":[]}'
 class Told:
     """A room and what a sync tells of it; all is at hand, so that writing waits for nothing."""
 
+    room: int
     room_id: str
-    view: RoomView
     timeline: Timeline
     state: Sequence[StoredEvent]
     account_data: Sequence[dict[str, Any]] = ()
@@ -77,8 +76,8 @@ class Told:
         fields = reader.filter.event_fields
         for i in range(0, len(events), _EVENTS_IN_PIECE):
             rendered = looked_up.render(
+                self.room,
                 events[i : i + _EVENTS_IN_PIECE],
-                self.view,
                 with_room_id=False,
                 federation_format=reader.filter.event_format is EventFormat.FEDERATION,
             )

@@ -96,12 +96,12 @@ class Sections:
         heard = await self._ephemeral.read(
             {one.room: 0 if one.is_new else reader.after for one in rooms}, reader
         )
-        rooms = [one for one in rooms if _has_news(one, settled[one.room].timeline, states, heard, reader)]
+        rooms = [one for one in rooms if _has_news(one, settled[one.room], states, heard, reader)]
         unread = await self._unread.unread(reader.requester.user, [one.room for one in rooms])
         told = [
             Told(
+                room=one.room,
                 room_id=one.room_id,
-                view=views[one.room],
                 timeline=_shown(settled[one.room].timeline, one.is_new, reader),
                 state=states[one.room],
                 account_data=one.account_data,
@@ -111,7 +111,7 @@ class Sections:
             )
             for one in rooms
         ]
-        return told, await self._look_up([one.room for one in rooms], told, reader)
+        return told, await self._look_up(told, views, reader)
 
     async def left(self, rooms: Sequence[LeftRoom], reader: Reader) -> tuple[list[Told], LookedUp]:
         """What is told of each room, and what writing it needs."""
@@ -131,8 +131,8 @@ class Sections:
         states = await self._state_sections.read(list(settled.values()), {}, reader)
         told = [
             Told(
+                room=one.room,
                 room_id=one.room_id,
-                view=views[one.room],
                 timeline=_shown(
                     settled[one.room].timeline if one.room in settled else timelines[one.room],
                     one.was_in and not one.known,
@@ -143,7 +143,7 @@ class Sections:
             )
             for one in rooms
         ]
-        return told, await self._look_up([one.room for one in rooms], told, reader)
+        return told, await self._look_up(told, views, reader)
 
     async def _views(self, rooms: Sequence[int], reader: Reader) -> dict[int, RoomView]:
         requester = reader.requester
@@ -159,14 +159,14 @@ class Sections:
         ]
         return await self._summaries.of(wanted) if wanted else {}
 
-    async def _look_up(self, rooms: Sequence[int], told: Sequence[Told], reader: Reader) -> LookedUp:
-        events = {room: [*one.timeline.events, *one.state] for room, one in zip(rooms, told, strict=True)}
-        return await self._presentation.look_up(events, reader.requester)
+    async def _look_up(self, told: Sequence[Told], views: Mapping[int, RoomView], reader: Reader) -> LookedUp:
+        events = {one.room: [*one.timeline.events, *one.state] for one in told}
+        return await self._presentation.look_up(events, views, reader.requester)
 
 
 def _timeline_of_joined(one: JoinedRoom, view: RoomView, reader: Reader) -> TimelineOf:
     after = 0 if one.is_new else reader.after
-    return TimelineOf(one.room, after, reader.upto.position, view, sees_all=not one.is_new)
+    return TimelineOf(one.room, after, reader.upto.position, view)
 
 
 def _timeline_of_left(one: LeftRoom, view: RoomView, reader: Reader) -> TimelineOf:
@@ -191,7 +191,7 @@ def _shown(timeline: Timeline, is_new: bool, reader: Reader) -> Timeline:
 
 def _has_news(
     one: JoinedRoom,
-    timeline: Timeline,
+    settled: Settled,
     states: Mapping[int, Sequence[StoredEvent]],
     heard: Heard,
     reader: Reader,
@@ -200,8 +200,9 @@ def _has_news(
     return bool(
         one.is_new
         or reader.full_state
-        or timeline.events
-        or timeline.limited
+        or settled.timeline.events
+        or settled.timeline.limited
+        or settled.takes_away
         or one.account_data
         or states[one.room]
         or one.room in heard.events

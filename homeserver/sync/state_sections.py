@@ -55,6 +55,11 @@ class Settled:
     shown: Mapping[tuple[int, int], int]
     base: StateMap | None = None
 
+    @property
+    def takes_away(self) -> bool:
+        """Whether keys were removed, of which a sync can tell nothing but in the room's summary."""
+        return any(change.row.event is None for change in self.changes)
+
     def rows(self) -> dict[tuple[int, int], StateRow]:
         """What the client must be told before the timeline."""
         rows = dict(self.base) if self.base is not None else {}
@@ -89,7 +94,13 @@ class StateSections:
         settled = {}
         for one in wanted:
             base, changed = bases[one.room] if one.whole else (None, changes[one.room])
-            timeline, shown = consistent(one.timeline, changed, names)
+            final = {(row.type, row.state_key): row.event for _, _, row in changed}
+            last = last_events(one.timeline, names)
+            if not last.keys() <= final.keys():
+                # Of a fork that the state did not follow, or in the state before it took its place.
+                before = base if base is not None else await self._at(one.room, one.upto)
+                final = {key: row.event for key in last if (row := before.get(key)) is not None} | final
+            timeline, shown = consistent(one.timeline, last, final)
             start = _start(attrs.evolve(one, timeline=timeline))
             if one.whole and timeline is not one.timeline:
                 base = (await self._states.starts({one.room: (start, one.upto)}))[one.room][0]
@@ -155,12 +166,16 @@ class StateSections:
         if not users:
             return {}
         room = settled.one.room
-        state = await self._states.current(room)
+        state = (await self._states.currents([room]))[room]
         late = {row.state_key for _, _, row in settled.changes if row.type == member}
         if late & users:
-            state = await self._states.at_position(room, settled.start)
+            state = await self._at(room, settled.start)
         keys = [(member, user) for user in users]
         return {key: state[key] for key in keys if key in state}
+
+    async def _at(self, room: int, position: int) -> StateMap:
+        """The state of the room at a position."""
+        return (await self._states.at_positions([(room, position)]))[room]
 
     async def _names(self, wanted: Sequence[StateOf]) -> Mapping[str, int]:
         """The numbers of the keys of the state events in the timelines."""
@@ -179,23 +194,25 @@ def _start(one: StateOf) -> int:
     return one.upto if start is None else start
 
 
-def consistent(
-    timeline: Timeline, changes: Iterable[Change], names: Mapping[str, int]
-) -> tuple[Timeline, dict[tuple[int, int], int]]:
-    """The timeline, and the last event of each key in it.
-
-    Clients apply what comes last. So where that is not the value of its key at the end, since a resolution
-    gave it another one later on, the timeline starts after it.
-    """
-    keys = [
-        (i, (names[stored.event.type], names[stored.event.state_key]), stored.number)
+def last_events(timeline: Timeline, names: Mapping[str, int]) -> dict[tuple[int, int], tuple[int, int]]:
+    """The last event of each key in the timeline: its place there, and its number."""
+    return {
+        (names[stored.event.type], names[stored.event.state_key]): (i, stored.number)
         for i, stored in enumerate(timeline.events)
         if stored.event.state_key is not None
-    ]
-    if not keys:
-        return timeline, {}
-    final = {(row.type, row.state_key): row.event for _, _, row in changes}
-    last = {key: (i, number) for i, key, number in keys}
+    }
+
+
+def consistent(
+    timeline: Timeline,
+    last: Mapping[tuple[int, int], tuple[int, int]],
+    final: Mapping[tuple[int, int], int | None],
+) -> tuple[Timeline, dict[tuple[int, int], int]]:
+    """The timeline, and the last event of each key in it; `final` are the values of these keys at its end.
+
+    Clients apply what comes last. So where that is not the value of its key at the end (it is of a fork that
+    the state did not follow, or a resolution gave the key another one) the timeline starts after it.
+    """
     wrong = [i for key, (i, number) in last.items() if final.get(key) != number]
     first = max(wrong) + 1 if wrong else 0
     return timeline.without_first(first), {key: number for key, (i, number) in last.items() if i >= first}

@@ -6,13 +6,13 @@ spec: client-server-api, "Syncing".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
 from homeserver.feed.feed import Feed
-from homeserver.rooms.history import RoomView
-from homeserver.rooms.tokens import SyncToken, place_token
+from homeserver.rooms.history import History, RoomView, states_on_branches
+from homeserver.rooms.tokens import SyncToken, TimelineStart
 from homeserver.sync.reader import Reader
 from storage.event import StoredEvent
 from storage.events import Place, Placed
@@ -26,17 +26,17 @@ _MOST_SCANNED = 500
 class TimelineOf:
     """Which events of a room: those with `after` < position <= `upto`.
 
-    `sees_all` where none of them need be hidden. `own` is the number of a member event that its subject
-    may see in any case; where it `is_outlier`, it is all that there is.
+    `own` is the number of a member event that its subject may see in any case; where it `is_outlier`, it is
+    all that there is. `after_gap`: something was missing right before them when they came.
     """
 
     room: int
     after: int
     upto: int
     view: RoomView
-    sees_all: bool = False
     own: int | None = None
     is_outlier: bool = False
+    after_gap: bool = False
 
 
 @attrs.frozen
@@ -63,7 +63,7 @@ class Timeline:
         first = self.events[0] if self.events else None
         if first is None or first.topo is None or first.position is None:
             return str(otherwise)
-        return place_token(Place(first.topo, first.position - 1))
+        return str(TimelineStart(Place(first.topo, first.position - 1)))
 
     def without_first(self, count: int) -> Timeline:
         """It begins so many events later."""
@@ -73,14 +73,16 @@ class Timeline:
 class Timelines:
     """Reads timelines, those of many rooms at once."""
 
-    def __init__(self, *, storage: Storage, feed: Feed) -> None:
+    def __init__(self, *, storage: Storage, feed: Feed, history: History) -> None:
         self._storage = storage
         self._feed = feed
+        self._history = history
 
     async def read(self, wanted: Sequence[TimelineOf], reader: Reader) -> dict[int, Timeline]:
         """The timeline of each room; all come out of one look at the database, or of none."""
         if reader.filter.timeline.is_nothing:
             return {one.room: Timeline() for one in wanted}
+        wanted = [self._after_last_gap(one) for one in wanted]
         limit = reader.timeline_limit
         is_plain = reader.filter.timeline.is_everything and not reader.ignored
         first_look = limit + 1 if is_plain else 2 * limit + 10
@@ -89,13 +91,31 @@ class Timelines:
         numbers = (p.number for places in placed.values() for p in places)
         stored = await self._storage.events.get([*numbers, *outliers])
         timelines = {}
-        for one in wanted:
+        for one in await self._with_views(wanted, placed, stored):
             if one.is_outlier and one.own is not None:
                 timelines[one.room] = Timeline(_choose(one, reader, [stored[one.own]], limit)[:limit])
                 continue
             scanned = [stored[p.number] for p in placed[one.room]]
             timelines[one.room] = await self._timeline(one, reader, scanned, len(scanned) < first_look)
         return timelines
+
+    async def _with_views(
+        self,
+        wanted: Sequence[TimelineOf],
+        placed: Mapping[int, Sequence[Placed]],
+        stored: Mapping[int, StoredEvent],
+    ) -> list[TimelineOf]:
+        """With views that know the states of these events."""
+        views = await self._history.extended(
+            {one.room: one.view for one in wanted},
+            {room: states_on_branches(stored[p.number] for p in places) for room, places in placed.items()},
+        )
+        return [attrs.evolve(one, view=views[one.room]) for one in wanted]
+
+    def _after_last_gap(self, one: TimelineOf) -> TimelineOf:
+        """No timeline goes on over a gap: it begins with the event after it."""
+        position = self._feed.gaps.latest(one.room, after=one.after, upto=one.upto)
+        return one if position is None else attrs.evolve(one, after=position - 1, after_gap=True)
 
     async def _timeline(
         self, one: TimelineOf, reader: Reader, scanned: list[StoredEvent], exhausted: bool
@@ -113,7 +133,8 @@ class Timelines:
             exhausted = len(more) < missing
             stored = await self._storage.events.get(p.number for p in more)
             scanned = scanned + [stored[p.number] for p in more]
-        limited = len(chosen) > limit or not exhausted
+            [one] = await self._with_views([one], {one.room: more}, stored)
+        limited = len(chosen) > limit or not exhausted or one.after_gap or _begins_later(one, scanned)
         return Timeline(events=chosen[:limit][::-1], limited=limited)
 
     async def _latest(self, wanted: Sequence[TimelineOf], limit: int) -> dict[int, Sequence[Placed]]:
@@ -158,8 +179,10 @@ def _choose(one: TimelineOf, reader: Reader, scanned: Sequence[StoredEvent], lim
     return chosen
 
 
+def _begins_later(one: TimelineOf, scanned: Sequence[StoredEvent]) -> bool:
+    """Whether the room is older than the first event that the server got of it."""
+    return one.after == 0 and bool(scanned) and scanned[-1].event.type != "m.room.create"
+
+
 def _may_see(one: TimelineOf, stored: StoredEvent) -> bool:
-    if one.sees_all:
-        # The state before it is unknown: who may see it is, too.
-        return stored.before is not None
     return one.view.sees(stored) or stored.number == one.own

@@ -39,10 +39,9 @@ def rendered(
         ground = server.ground
         room = (await server.storage.strings.find([room_id]))[room_id]
         stored = (await server.storage.events.by_id([event_id]))[event_id]
-        view = await ground.history.view(room, requester.user, requester.user_id)
-        [event] = await (presentation or ground.presentation).render(
-            room, [stored], requester, view, **{"with_room_id": True, **options}
-        )
+        views = await ground.history.views([room], requester.user, requester.user_id)
+        looked_up = await (presentation or ground.presentation).look_up({room: [stored]}, views, requester)
+        [event] = looked_up.render(room, [stored], **{"with_room_id": True, **options})
         return event
 
     return json.loads(in_reactor(render()))
@@ -69,11 +68,20 @@ def test_transaction_ids_are_found_again_after_a_restart(server: AppServer) -> N
     room_id = server.shared_room()
     [event_id] = server.alice.say(room_id, "a")
     alice = server.tokens["alice"]
-    later = Presentation(storage=server.storage, clock=server.ground.reactor)
+    ground = server.ground
+
+    def started_later(lifetime_ms: int) -> Presentation:
+        return Presentation(
+            storage=server.storage,
+            history=ground.history,
+            clock=ground.reactor,
+            transaction_lifetime_ms=lifetime_ms,
+        )
+
+    later = started_later(3600_000)
     again = rendered(server, room_id, event_id, alice, presentation=later)
     assert again["unsigned"]["transaction_id"] == "say a"
-    expired = Presentation(storage=server.storage, clock=server.ground.reactor, transaction_lifetime_ms=-1)
-    gone = rendered(server, room_id, event_id, alice, presentation=expired)
+    gone = rendered(server, room_id, event_id, alice, presentation=started_later(-1))
     assert "transaction_id" not in gone["unsigned"]
 
 
@@ -160,10 +168,10 @@ def test_many_events_come_in_the_order_in_which_they_were_asked_for(server: AppS
     async def render(ids: list[str]) -> list[Any]:
         room = (await server.storage.strings.find([room_id]))[room_id]
         found = await server.storage.events.by_id(ids)
-        view = await server.ground.history.view(room, bob.user, bob.user_id)
-        events = await server.ground.presentation.render(
-            room, [found[event_id] for event_id in ids], bob, view, with_room_id=False
-        )
+        events = [found[event_id] for event_id in ids]
+        views = await server.ground.history.views([room], bob.user, bob.user_id)
+        looked_up = await server.ground.presentation.look_up({room: events}, views, bob)
+        events = looked_up.render(room, events, with_room_id=False)
         return [json.loads(event)["event_id"] for event in events]
 
     for order in (sent[3:5], sent, sent[::-1]):

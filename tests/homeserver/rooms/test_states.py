@@ -79,15 +79,15 @@ def test_states_at_every_point(server: AppServer, seed: int) -> None:
     async def check_current() -> None:
         room = await number_of(server, room_id)
         *_, (_, _, wanted) = await replayed(server, room_id)
-        assert await by_name(server, await states.current(room)) == wanted
+        assert await by_name(server, (await states.currents([room]))[room]) == wanted
         fresh = RoomStates(storage=server.storage)
-        assert await by_name(server, await fresh.current(room)) == wanted
+        assert await by_name(server, (await fresh.currents([room]))[room]) == wanted
 
     async def check_all() -> None:
         room = await number_of(server, room_id)
         for position, named, wanted in await replayed(server, room_id):
-            assert await by_name(server, await states.at_position(room, position)) == wanted
-            assert await by_name(server, await states.at(room, named)) == wanted
+            assert await by_name(server, (await states.at_positions([(room, position)]))[room]) == wanted
+            assert await by_name(server, (await states.at_each([(room, named)]))[room]) == wanted
 
     for _ in range(30):
         change_at_random(server, room_id, rng)
@@ -102,7 +102,9 @@ def test_states_before_the_room_and_of_no_room(server: AppServer) -> None:
     async def read() -> tuple[StateMap, StateMap]:
         room = await number_of(server, room_id)
         states = server.ground.states
-        return await states.at_position(room, 0), await states.current(room + 1_000_000)
+        beyond = room + 1_000_000
+        before = (await states.at_positions([(room, 0)]))[room]
+        return before, (await states.currents([beyond]))[beyond]
 
     assert in_reactor(read()) == ({}, {})
 
@@ -120,12 +122,12 @@ def test_a_state_that_is_read_while_it_changes(server: AppServer) -> None:
             both = DeferredList(
                 [
                     Deferred.fromCoroutine(graph.append(lambda _state, draft=draft: (draft,))),
-                    Deferred.fromCoroutine(server.ground.states.current(room)),
+                    Deferred.fromCoroutine(server.ground.states.currents([room])),
                 ],
                 fireOnOneErrback=True,
             )
             await both
             *_, (_, _, wanted) = await replayed(server, room_id)
-            assert await by_name(server, await server.ground.states.current(room)) == wanted
+            assert await by_name(server, (await server.ground.states.currents([room]))[room]) == wanted
 
     in_reactor(read())

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from homeserver.rooms.state_changes import Change
-from homeserver.sync.state_sections import Settled, StateOf, consistent
+from homeserver.sync.state_sections import Settled, StateOf, consistent, last_events
 from homeserver.sync.timelines import Timeline
 from storage.event import Event, StoredEvent
 from storage.state import StateRow
@@ -49,7 +49,9 @@ def told(
     events: Sequence[StoredEvent], changes: Sequence[Change], base: dict[tuple[int, int], int] | None = None
 ) -> tuple[list[int], dict[tuple[int, int], int | None], bool]:
     """Numbers of the timeline's events, the state section, and whether the timeline is limited."""
-    timeline, shown = consistent(Timeline(events), changes, _TYPES)
+    final: dict[tuple[int, int], int | None] = dict(base or {})
+    final |= {(row.type, row.state_key): row.event for _, _, row in changes}
+    timeline, shown = consistent(Timeline(events), last_events(Timeline(events), _TYPES), final)
     start = 1_000 if timeline.start is None else timeline.start
     rows = None if base is None else {key: StateRow(*key, n, None, None) for key, n in base.items()}
     one = StateOf(1, base is not None, 0, 1_000, timeline)
