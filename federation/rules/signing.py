@@ -124,14 +124,12 @@ def required_signatures(event: Event, version: RoomVersion) -> frozenset[str]:
     """The servers without whose signatures an event is dropped.
 
     That is the sender's, unless the event is an invite by a third-party identifier, which the invited user's
-    server may send; and where event ids name a server, that one, if it is not the sender's.
-    spec: server-server-api, "Validating hashes and signatures on received events".
+    server may send; and where event ids name a server, that one in any case.
+    spec: server-server-api, "Validating hashes and signatures on received events";
+    rooms, version 3, "Authorisation rules".
     """
-    sender = server_of(event.sender)
-    required = frozenset() if _is_third_party_invite(event) else frozenset({sender})
-    if version.event_id_format is IN_PDU:
-        required |= {server_of(event.event_id)} - {sender}
-    return required
+    required = frozenset() if _is_third_party_invite(event) else frozenset({server_of(event.sender)})
+    return required | {server_of(event.event_id)} if version.event_id_format is IN_PDU else required
 
 
 def _is_third_party_invite(event: Event) -> bool:

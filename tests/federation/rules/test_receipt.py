@@ -141,13 +141,17 @@ def test_an_invite_by_a_third_party_identifier_needs_no_signature_of_the_senders
     room = make_room(version, members=[BOB])
     third_party = {"third_party_invite": {"signed": {"mxid": CAROL, "token": "t"}}}
     invite = room.member(BOB, CAROL, "invite", third_party, check=False)
-    pdu = signed_anew(invite, version, ["c.example"])
-    assert receive_pdu(pdu, version, {}).event_id == invite.event_id
-    if not since(version, 3):
-        named = signed_anew(invite, version, ["c.example"], event_id="$x:c.example")
-        assert receive_pdu(named, version, KEYS).event_id == "$x:c.example"
-        with pytest.raises(InvalidSignature, match=r"c\.example"):
-            receive_pdu(named, version, {})
+    if since(version, 3):
+        pdu = signed_anew(invite, version, ["c.example"])
+        assert receive_pdu(pdu, version, {}).event_id == invite.event_id
+        return
+    named = signed_anew(invite, version, ["c.example"], event_id="$x:c.example")
+    assert receive_pdu(named, version, KEYS).event_id == "$x:c.example"
+    with pytest.raises(InvalidSignature, match=r"c\.example"):
+        receive_pdu(named, version, {})
+    # Nobody makes an event under another server's name.
+    with pytest.raises(InvalidSignature, match=r"b\.example"):
+        receive_pdu(signed_anew(invite, version, ["c.example"]), version, KEYS)
 
 
 @pytest.mark.parametrize("name", [name for name, version in ROOM_VERSIONS.items() if since(version, 8)])
