@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cumulative counts of notifying events: of the threads of a room, and of any thread at any position.
 
-An event carries the counts of its own thread (`StoredEvent`); they are read from there.
+An event carries the counts of its own thread (`StoredEvent`); they are read from there. What was backfilled
+counts for nobody.
 
 spec: client-server-api, "Receiving notifications".
 """
@@ -46,14 +47,14 @@ _THREADS = (
 )
 _MAIN_AT = Batch(
     "SELECT e.room, e.position, e.notify_count, e.highlight_count FROM v JOIN events e ON e.room = v.room"
-    " AND e.position = (SELECT x.position FROM events x WHERE x.room = v.room AND x.position <= v.position"
-    " AND x.thread IS NULL AND x.status = 0 ORDER BY x.position DESC LIMIT 1)",
+    " AND e.position = (SELECT x.position FROM events x WHERE x.room = v.room AND x.position > 0"
+    " AND x.position <= v.position AND x.thread IS NULL AND x.status = 0 ORDER BY x.position DESC LIMIT 1)",
     columns={"room": INTEGER, "position": INTEGER},
 )
 _THREAD_AT = Batch(
     "SELECT e.room, e.thread, e.position, e.notify_count, e.highlight_count FROM v JOIN events e"
     " ON e.room = v.room AND e.position = (SELECT x.position FROM events x WHERE x.room = v.room"
-    " AND x.thread = v.thread AND x.position <= v.position AND x.status = 0"
+    " AND x.thread = v.thread AND x.position > 0 AND x.position <= v.position AND x.status = 0"
     " ORDER BY x.position DESC LIMIT 1)",
     columns={"room": INTEGER, "thread": BYTES, "position": INTEGER},
 )

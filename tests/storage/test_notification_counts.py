@@ -5,7 +5,7 @@ import msgspec
 
 from storage.engine.database import Database
 from storage.event import Event, StoredEvent
-from storage.events import NewEvent
+from storage.events import NewBackfilledEvent, NewEvent
 from storage.notification_counts import LATEST_THREADS, ThreadCounts
 from storage.persist import Unit
 from storage.threads import MAIN, NO_COUNTS, CountsAt
@@ -45,6 +45,18 @@ async def test_counts_at_any_position(database: Database) -> None:
     assert [(await store.at(ROOM, MAIN, p)).notify for p in range(9)] == [0, 1, 1, 2, 2, 2, 2, 2, 2]
     assert [(await store.at(ROOM, ROOTS[0], p)).notify for p in range(9)] == [0, 0, 1, 1, 2, 2, 3, 3, 3]
     assert await store.at(OTHER_ROOM, ROOTS[0], 8) == NO_COUNTS == await store.at(OTHER_ROOM, MAIN, 8)
+
+
+async def test_what_was_backfilled_counts_for_nobody(database: Database) -> None:
+    storing = storing_over(database)
+    new, earlier = event(1, None, 1), [event(2, None, 0), event(3, ROOTS[0], 0)]
+    backfilled = [NewBackfilledEvent(r.stored, ROOM, 1, None, 1, i) for i, r in enumerate(earlier, 2)]
+    await storing.queue.submit(Unit([new, *backfilled], positions=3))
+    store = storing.storage.thread_counts
+    assert [await store.at(ROOM, MAIN, p) for p in range(3)] == [
+        NO_COUNTS, CountsAt(1, 1, 0), CountsAt(1, 1, 0)
+    ]  # fmt: skip
+    assert await store.at(ROOM, ROOTS[0], 3) == NO_COUNTS
 
 
 async def test_many_threads_at_once(database: Database) -> None:
