@@ -11,7 +11,7 @@ from storage.event import StateAt
 from storage.state_records import NewBranch, StateChange
 from tests.interop.environments import environment_with
 from tests.interop.moving_in import Numbers, mapped, numbers_for, write
-from tests.interop.synapse import SynapseProcess
+from tests.interop.synapse import SYNAPSE_NAME, SynapseProcess
 from tests.interop.synapse_rooms import CHAIN, People, all_rooms
 from tests.interop.synapse_tables import SynapseRoom
 from tests.support.fake_peer import FakePeer
@@ -32,6 +32,7 @@ def rooms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SynapseRoom]:
     peer = in_reactor(FakePeer.start(directory))
     try:
         synapse.start()
+        in_reactor(peer.meet(synapse.url, SYNAPSE_NAME))
         found = all_rooms(People(synapse, peer, synapse.register("alice")))
     finally:
         synapse.stop()

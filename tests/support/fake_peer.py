@@ -9,28 +9,36 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
 import attrs
 import treq
+from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IOpenSSLClientConnectionCreator
+from twisted.internet.ssl import CertificateOptions
+from twisted.web.client import Agent
+from twisted.web.iweb import IPolicyForHTTPS
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
+from zope.interface import implementer
 
 from federation.http.tls import ServerCertificate
 from federation.rules.base64 import encode_base64
 from federation.rules.canonical_json import decode_json, encode_canonical
+from federation.rules.errors import InvalidSignature
 from federation.rules.event_format import parse_pdu
+from federation.rules.keys import decode_verify_key
 from federation.rules.room_versions import ROOM_VERSIONS, RoomVersion
 from federation.rules.signing import build_event, sign_json
 from storage.event import Event
 from tests.support.certificates import write_certificate
 from tests.support.rooms import Room, pdu_of, signing_key
+from tests.support.x_matrix import authorization, origin_of
 
 _DAY = 24 * 3600 * 1000  # milliseconds
 _FEDERATION = "/_matrix/federation"
@@ -62,18 +70,21 @@ Answering = Callable[[Asked], Any]
 class FakePeer:
     """A server named `127.0.0.1:PORT`, whose key is that of `tests.support.rooms` for this name.
 
-    `rooms` are those that it is in, by id: it lets others join them, tells their state and history, and puts
-    into them what it is sent. `log` is what it was asked: methods and paths. Make it with `start`.
+    `rooms` are those that it is in, by id, of version 3 and later: it lets others join them, tells their
+    state and history, and puts into them what it is sent, which it does not check. `received` is what it was
+    sent, by id; `log` what it was asked: methods and paths. Only servers that it has met may ask it for more
+    than its keys. Make it with `start`.
     """
 
     name: str
     rooms: dict[str, Room] = attrs.field(factory=dict)
     log: list[str] = attrs.field(factory=list)
     received: dict[str, Event] = attrs.field(factory=dict)
+    _met: dict[str, dict[str, bytes]] = attrs.field(factory=dict)
     _port: IListeningPort | None = None
     _routes: list[tuple[str, list[str], Answering]] = attrs.field(factory=list)
     _waiting: list[tuple[Callable[[], bool], Deferred[None]]] = attrs.field(factory=list)
-    _transactions: Any = attrs.field(factory=lambda: itertools.count(int(time.time() * 1000)))
+    _transactions: Iterator[int] = attrs.field(factory=lambda: itertools.count(int(time.time() * 1000)))
 
     @classmethod
     async def start(cls, directory: Path) -> FakePeer:
@@ -108,33 +119,23 @@ class FakePeer:
 
     # What it asks.
 
+    async def meet(self, url: str, server_name: str) -> None:
+        """Learn the keys of the server that answers at `url`, whose requests count from now on."""
+        published = await _request("GET", f"{url}/_matrix/key/v2/server", {}, None)
+        assert published["server_name"] == server_name
+        keys = published["verify_keys"].items()
+        self._met[server_name] = {key_id: decode_verify_key(key_id, key["key"]) for key_id, key in keys}
+
     async def ask(self, url: str, destination: str, method: str, path: str, content: Any = None) -> Any:
         """A signed request to the server `destination`, which answers at `url`. Raises `Refused`."""
-        signed: dict[str, Any] = {"method": method, "uri": path, "origin": self.name}
-        signed["destination"] = destination
-        if content is not None:
-            signed["content"] = content
         key = signing_key(self.name)
-        signature = sign_json(signed, self.name, key)["signatures"][self.name][key.key_id]
-        credentials = (
-            f'X-Matrix origin="{self.name}",destination="{destination}",key="{key.key_id}",sig="{signature}"'
-        )
-        response = await treq.request(
-            method,
-            url + path,
-            headers={"Authorization": credentials, "Content-Type": "application/json"},
-            data=None if content is None else encode_canonical(content),
-            persistent=False,
-            timeout=30,
-        )
-        body = decode_json(await treq.content(response))
-        if response.code != 200:
-            raise Refused(response.code, body)
-        return body
+        credentials = authorization(self.name, destination, method, path, content, key)
+        return await _request(method, url + path, {"Authorization": credentials}, content)
 
     async def join(self, url: str, destination: str, room_id: str, user: str) -> Room:
         """Let `user` join a room by way of the server `destination`; returns the room. Raises `Refused`."""
-        versions = "&".join(f"ver={version}" for version in ROOM_VERSIONS)
+        known = (name for name, version in ROOM_VERSIONS.items() if not version.references_have_hashes)
+        versions = "&".join(f"ver={version}" for version in known)
         path = f"{_FEDERATION}/v1/make_join/{quote(room_id)}/{quote(user)}?{versions}"
         made = await self.ask(url, destination, "GET", path)
         version = ROOM_VERSIONS[made["room_version"]]
@@ -168,15 +169,26 @@ class FakePeer:
 
     # What it answers.
 
-    def respond(self, method: str, path: str, query: Mapping[str, Sequence[str]], body: bytes) -> Any:
+    def respond(
+        self, method: str, uri: str, query: Mapping[str, Sequence[str]], body: bytes, credentials: str
+    ) -> Any:
         """The answer to a request. Raises `Refused`."""
+        path = uri.partition("?")[0].rstrip("/")
         self.log.append(f"{method} {path}")
-        parts = path.split("/")
+        content = decode_json(body) if body else None
+        if path.startswith(_FEDERATION):
+            self._check(credentials, method, uri, content)
         for wanted, template, answering in self._routes:
-            variables = _matched(template, parts) if wanted == method else None
+            variables = _matched(template, path.split("/")) if wanted == method else None
             if variables is not None:
-                return answering(Asked(variables, query, decode_json(body) if body else None))
+                return answering(Asked(variables, query, content))
         raise Refused(404, {"errcode": "M_UNRECOGNIZED", "error": f"no {method} {path}"})
+
+    def _check(self, credentials: str, method: str, uri: str, content: Any) -> None:
+        try:
+            origin_of(credentials, self.name, method, uri, content, self._met)
+        except InvalidSignature as error:
+            raise Refused(401, {"errcode": "M_UNAUTHORIZED", "error": str(error)}) from error
 
     def _answer_by_default(self) -> None:
         for method, path, answering in (
@@ -360,11 +372,44 @@ class _Answers(Resource):
 
     def render(self, request: Request) -> bytes:
         query = {name.decode(): [v.decode() for v in values] for name, values in request.args.items()}
-        method, path = request.method.decode(), request.path.decode().rstrip("/")
+        credentials = request.getHeader("Authorization") or ""
+        method, uri = request.method.decode(), request.uri.decode()
         try:
-            status, body = 200, self.peer.respond(method, path, query, request.content.read())
+            status, body = 200, self.peer.respond(method, uri, query, request.content.read(), credentials)
         except Refused as refused:
             status, body = refused.status, refused.body
         request.setResponseCode(status)
         request.setHeader(b"Content-Type", b"application/json")
         return encode_canonical(body)
+
+
+@implementer(IPolicyForHTTPS)
+class _AnyCertificate:
+    """Lets peers have certificates of their own making."""
+
+    def creatorForNetloc(self, _host: bytes, _port: int) -> _Unverified:  # noqa: N802  (twisted)
+        return _Unverified()
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _Unverified:
+    """Connections that do not ask who the server is."""
+
+    def clientConnectionForTLS(self, _protocol: Any) -> SSL.Connection:  # noqa: N802  (twisted)
+        return SSL.Connection(CertificateOptions(verify=False).getContext(), None)
+
+
+async def _request(method: str, url: str, headers: Mapping[str, str], content: Any) -> Any:
+    """The decoded body of an answer that is 200. Raises `Refused`."""
+    response = await treq.request(
+        method,
+        url,
+        headers={**headers, "Content-Type": "application/json"},
+        data=None if content is None else encode_canonical(content),
+        agent=Agent(reactor, _AnyCertificate()),
+        timeout=30,
+    )
+    body = decode_json(await treq.content(response))
+    if response.code != 200:
+        raise Refused(response.code, body)
+    return body
