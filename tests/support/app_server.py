@@ -124,7 +124,7 @@ async def _endpoints(ground: Ground) -> Sequence[Endpoint]:
 
 async def _start(ground: Ground) -> dict[str, Requester]:
     await ground.feed.start()
-    ids = {name: f"@{name}:{SERVER}" for name in (*USERS, "guest", "admin")}
+    ids = {name: f"@{name}:{SERVER}" for name in (*USERS, "dora", "guest", "admin")}
     numbers = await ground.storage.strings.intern(ids.values())
     tokens = {
         name: Requester(user_id, numbers[user_id], device_id=name.upper(), device=i)

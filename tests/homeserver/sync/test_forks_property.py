@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random rooms with forks, conflicts and refused events arrive from outside: a client that follows them ends
+where a fresh one is, and finds everything by paging back.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import attrs
+import pytest
+
+from federation.graph.batches import Incoming
+from storage.engine.database import Database
+from storage.event import Event
+from tests.reference.graphs import RandomRoom, random_room, valid_orders
+from tests.support.app_server import AppServer, Reader, app_server
+from tests.support.following_client import FollowedRoom, FollowingClient
+from tests.support.reactor import in_reactor
+from tests.support.room_server import ok
+
+_LONG = {"room": {"timeline": {"limit": 100}}}
+_SHORT = {"room": {"timeline": {"limit": 3}}}
+
+
+def sync(user: Reader, a_filter: Any, since: str | None = None) -> Any:
+    query = {"filter": json.dumps(a_filter), **({} if since is None else {"since": since})}
+    return ok(user.get("/sync?" + urlencode(query)))
+
+
+@attrs.define
+class Follower:
+    """A client of a user that follows by `/sync`."""
+
+    user: Reader
+    filter: Any
+    often: float
+    client: FollowingClient = attrs.field(factory=FollowingClient)
+
+    def catch_up(self) -> None:
+        self.client.take_in(sync(self.user, self.filter, self.client.since))
+
+    def check(self) -> None:
+        """What the client holds is what a fresh one is told."""
+        self.catch_up()
+        fresh = FollowingClient()
+        fresh.take_in(sync(self.user, _LONG))
+        assert self.client.joined.keys() == fresh.joined.keys()
+        assert self.client.invited.keys() == fresh.invited.keys()
+        assert self.client.knocked.keys() == fresh.knocked.keys()
+        for room_id, room in self.client.joined.items():
+            self._check_room(room, fresh.joined[room_id])
+
+    def _check_room(self, room: FollowedRoom, fresh: FollowedRoom) -> None:
+        # A key that is gone cannot be told of: the client may still have it.
+        assert {key: room.state.get(key) for key in fresh.state} == fresh.state
+        assert room.summary.items() >= fresh.summary.items()
+        shared = min(len(room.messages), len(fresh.messages))
+        assert room.messages[len(room.messages) - shared :] == fresh.messages[len(fresh.messages) - shared :]
+        if "types" not in self.filter["room"]["timeline"]:
+            assert room.unread == fresh.unread
+
+
+class Arriving:
+    """A random room that arrives in batches, with followers of two local users."""
+
+    def __init__(self, server: AppServer, room: RandomRoom, seed: int) -> None:
+        self.server, self.room = server, room
+        self.random = random.Random(seed)
+        self.room_id = room.events[0].room_id
+        self.followers = [
+            Follower(user, {"room": {"timeline": timeline}}, often)
+            for user in (server.alice, server.dora)
+            for timeline, often in (({"limit": 100}, 0.9), ({"limit": 1}, 0.4), ({"limit": 4}, 0.1))
+        ]
+        self.followers.append(
+            Follower(server.alice, {"room": {"timeline": {"types": ["m.room.message"], "limit": 2}}}, 0.4)
+        )
+
+    async def _receive(self, batch: Sequence[Event], *, first: bool) -> None:
+        graphs = self.server.ground.graphs
+        if first:
+            await graphs.begin_remote(self.room_id, self.room.version, Incoming(batch))
+        else:
+            await (await graphs.get(self.room_id)).receive(Incoming(batch))
+
+    def arrive(self) -> None:
+        [batches] = valid_orders(self.room, 1, self.random)
+        for i, batch in enumerate(batches):
+            in_reactor(self._receive(batch, first=i == 0))
+            for follower in self.followers:
+                if self.random.random() < follower.often:
+                    follower.catch_up()
+            if self.random.random() < 0.15:
+                self.check()
+        self.check()
+
+    def check(self) -> None:
+        for follower in self.followers:
+            follower.check()
+        for user in (self.server.alice, self.server.dora):
+            section = sync(user, _SHORT)["rooms"]["join"].get(self.room_id)
+            if section is not None:
+                self._check_state(user)
+                self._check_pages(user, section["timeline"])
+
+    def _check_state(self, user: Reader) -> None:
+        """What the server says of the state is what it is."""
+        events = ok(user.room(self.room_id, "/state"))
+        told = {(event["type"], event["state_key"]): event["event_id"] for event in events}
+        fresh = FollowingClient()
+        fresh.take_in(sync(user, _SHORT))
+        assert fresh.joined[self.room_id].state == told
+
+    def _check_pages(self, user: Reader, timeline: Any) -> None:
+        """A timeline and what comes before it are all that there is, and nothing comes twice on pages."""
+        forwards = self._paged(user, "dir=f")
+        assert forwards == self._paged(user, "dir=b")[::-1]
+        back = self._paged(user, f"dir=b&from={timeline['prev_batch']}")
+        shown = {event["event_id"] for event in timeline["events"]}
+        assert shown | set(back) >= set(forwards)
+        for pages in (forwards, back):
+            assert len(pages) == len(set(pages))
+
+    def _paged(self, user: Reader, query: str) -> list[str]:
+        found: list[str] = []
+        token = ""
+        while True:
+            page = ok(user.get(f"/rooms/{quote(self.room_id)}/messages?{query}&limit=30{token}"))
+            found += [event["event_id"] for event in page["chunk"]]
+            if "end" not in page:
+                return found
+            query = query.partition("&from=")[0]
+            token = f"&from={page['end']}"
+
+
+@pytest.mark.parametrize(("seed", "version"), [(1, "12"), (2, "10"), (3, "11")])
+def test_following_a_room_that_forks(database: Database, seed: int, version: str) -> None:
+    with app_server(database) as server:
+        Arriving(server, random_room(seed, version, 40), seed).arrive()
