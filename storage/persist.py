@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -66,7 +66,19 @@ WRITINGS: tuple[Writing[Any], ...] = (
 )
 """In this order; those that need positions come last, after the counter is taken."""
 
-_KINDS = frozenset(kind for writing in WRITINGS for kind in (writing.record, *writing.also))
+
+def _by_kind(writings: Iterable[tuple[int, Writing[Any]]]) -> dict[type[Any], list[int]]:
+    """The places in `WRITINGS` of what each class of records needs."""
+    found: dict[type[Any], list[int]] = {}
+    for place, writing in writings:
+        for kind in (writing.record, *writing.also):
+            found.setdefault(kind, []).append(place)
+    return found
+
+
+_HEAD = _by_kind((i, writing) for i, writing in enumerate(WRITINGS) if not writing.positioned)
+_POSITIONED = _by_kind((i, writing) for i, writing in enumerate(WRITINGS) if writing.positioned)
+_KINDS = _HEAD.keys() | _POSITIONED.keys()
 
 
 @attrs.define(eq=False)
@@ -102,19 +114,20 @@ class Unit:
 
 def write_head_txn(txn: Transaction, records: Sequence[Indexed[Any]]) -> None:
     """Write the rows of a batch that bear no position."""
-    groups = Grouped(records)
-    for writing in WRITINGS:
-        if not writing.positioned:
-            rows = groups.rows(writing)
-            if rows:
-                txn.batch(writing.statement, rows)
+    for statement, rows in _statements(records, _HEAD):
+        txn.batch(statement, rows)
 
 
 def positioned_rows(records: Sequence[Indexed[Any]]) -> list[tuple[Batch, list[tuple[Any, ...]]]]:
     """The statements and rows of a batch that bear positions."""
+    return list(_statements(records, _POSITIONED))
+
+
+def _statements(
+    records: Sequence[Indexed[Any]], places: Mapping[type[Any], Sequence[int]]
+) -> Iterator[tuple[Batch, list[tuple[Any, ...]]]]:
     groups = Grouped(records)
-    return [
-        (writing.statement, rows)
-        for writing in WRITINGS
-        if writing.positioned and (rows := groups.rows(writing))
-    ]
+    for place in sorted({place for kind in groups.kinds for place in places.get(kind, ())}):
+        rows = groups.rows(WRITINGS[place])
+        if rows:
+            yield WRITINGS[place].statement, rows

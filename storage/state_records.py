@@ -141,9 +141,11 @@ class _Timeline:
 
     def rows(self) -> list[tuple[int, int, _Change]]:
         """Each new value with the revisions from which and until before which it holds."""
+        later = [change.revision for change in self.later]
+        if not self.given and not self.earlier:
+            return _in_a_row(later, self.later, OPEN)
         below = self.earlier[::-1]
         starts = [ALWAYS, *(change.revision for change in below)]
-        later = [change.revision for change in self.later]
         if self.given:
             return _in_a_row([*starts, *later], [*below, self.given, *self.later], OPEN)
         return _in_a_row(starts[:-1], below, starts[-1]) + _in_a_row(later, self.later, OPEN)

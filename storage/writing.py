@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -63,11 +63,16 @@ class Grouped:
         for indexed in records:
             self._groups.setdefault(type(indexed[1]), []).append(indexed)
 
+    @property
+    def kinds(self) -> Iterable[type[Any]]:
+        """The classes that there are records of."""
+        return self._groups.keys()
+
     def rows(self, writing: Writing[Any]) -> list[tuple[Any, ...]]:
-        """The rows that `writing` makes of the records that it is for."""
+        """The rows that `writing` makes of the records that it is for, of which there are some."""
+        if not writing.also:
+            return writing.rows(self._groups[writing.record])
         kinds = [kind for kind in (writing.record, *writing.also) if kind in self._groups]
-        if not kinds:
-            return []
         if len(kinds) == 1:
             return writing.rows(self._groups[kinds[0]])
         return writing.rows([indexed for indexed in self._records if type(indexed[1]) in kinds])
