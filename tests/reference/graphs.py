@@ -70,10 +70,14 @@ class Fault:
 
 @attrs.frozen
 class RandomRoom:
-    """A random room: its events, each after its prev events and its auth events, and what became of them."""
+    """A random room: its events, each after its prev events and its auth events, and what became of them.
 
-    version: RoomVersion
-    events: tuple[Event, ...]
+    `steps` made it: `grow(version, steps)` makes it again.
+    """
+
+    version: RoomVersion = attrs.field(repr=lambda version: f"ROOM_VERSIONS[{version.identifier!r}]")
+    steps: tuple[Step, ...]
+    events: tuple[Event, ...] = attrs.field(repr=False)
     naive: NaiveRoom = attrs.field(repr=False)
 
 
@@ -93,7 +97,7 @@ def grow(version: RoomVersion, steps: Sequence[Step]) -> RandomRoom:
     growth = _Growth(version)
     for step in steps:
         growth.add(step)
-    return RandomRoom(version, tuple(growth.events), growth.naive)
+    return RandomRoom(version, tuple(steps), tuple(growth.events), growth.naive)
 
 
 class _Growth:

@@ -8,26 +8,40 @@ extremity must be the same, in memory and on disk, also where the room is loaded
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from random import Random
 
 import attrs
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, DeferredList
 
 from federation.graph.batches import Incoming
 from federation.graph.current_state import CurrentState
+from federation.graph.drafts import Draft
 from federation.graph.room import RoomGraph
+from federation.rules.errors import AuthRefused
 from federation.rules.room_versions import RoomVersion
 from storage.engine.database import Database, Transaction
 from storage.event import Event, StateAt, StoredEvent
+from storage.events import NewEvent
 from tests.reference.graphs import RandomRoom, random_rooms, valid_orders
 from tests.reference.resolver import Key
 from tests.reference.room import NaiveRoom
 from tests.support.databases import DatabaseHome
-from tests.support.graphs import Graphs, graphs_over
+from tests.support.graphs import ALICE, Graphs, graphs_over, just, member, message, state
 from tests.support.reactor import in_reactor
 
 State = dict[Key, str]
+
+# What the server's own users say.
+OWN = (
+    message(ALICE, "hello"),
+    state(ALICE, "m.room.topic", {"topic": "ours"}),
+    state(ALICE, "m.room.name", {"name": "ours"}),
+    member("@dora:a.example", "@dora:a.example", "join"),
+    member(ALICE, "@eve:b.example", "ban"),
+)
 
 
 @attrs.define
@@ -55,6 +69,14 @@ class Server:
             received = await (await self.graph()).receive(Incoming(batch))
         assert not received.lacking
         return received.stored
+
+    async def send(self, draft: Draft) -> list[Event]:
+        """Send an event of this server's own; the events that this made. What the rules refuse makes none."""
+        mark = len(self.parts.committed)
+        with suppress(AuthRefused):
+            await (await self.graph()).append(just(draft))
+        records = [record for done in self.parts.committed[mark:] for record in done.unit.records]
+        return [record.stored.event for record in records if isinstance(record, NewEvent)]
 
     async def graph(self) -> RoomGraph:
         return await self.parts.graphs.get(self.room_id)
@@ -149,6 +171,80 @@ async def check_all(server: Server, naive: NaiveRoom) -> None:
         assert all(one.topo > stored[prev].topo for prev in one.event.prev_events)
 
 
+async def converses(
+    room: RandomRoom, home: DatabaseHome, batches: Sequence[Sequence[Event]], seed: int
+) -> None:
+    """A room arrives, and the server's own users speak in between."""
+    server, naive, random = (
+        Server.over(await home.open(), room.version),
+        NaiveRoom(room.version),
+        Random(seed),
+    )
+    try:
+        for batch in batches:
+            naive.receive(batch)
+            for one in await server.receive(batch):
+                check_verdict(one, naive)
+            await check_now(server, naive)
+            if random.random() < 0.5:
+                extremities = set(naive.extremities)
+                for event in await server.send(random.choice(OWN)):
+                    assert set(event.prev_events) == extremities
+                    extremities = {event.event_id}
+                    naive.receive([event])
+                    assert event.event_id in naive.extremities
+            if random.random() < 0.1:
+                server.restart()
+        await check_now(server, naive)
+        await check_all(server, naive)
+    finally:
+        await home.close()
+
+
+async def arrives_at_once(
+    room: RandomRoom, home: DatabaseHome, batches: Sequence[Sequence[Event]], seed: int
+) -> None:
+    """Batches and the server's own events come without waiting for each other.
+
+    Their order is then anybody's guess, but whatever it was: states follow from the graph, extremities from
+    what counts, and the current state from these.
+    """
+    server = Server.over(await home.open(), room.version)
+    random = Random(seed)
+    try:
+        await server.receive(batches[0])
+        work: list[Deferred[object]] = []
+        for batch in batches[1:]:
+            work.append(Deferred.fromCoroutine(server.receive(batch)))
+            if random.random() < 0.5:
+                work.append(Deferred.fromCoroutine(server.send(random.choice(OWN))))
+        for succeeded, result in await DeferredList(work, consumeErrors=True):
+            assert succeeded, result
+        naive = await retold(server)
+        assert naive.events.keys() >= room.naive.events.keys()
+        await check_now(server, naive)
+        await check_all(server, naive)
+        server.restart()
+        await check_now(server, naive)
+    finally:
+        await home.close()
+
+
+async def retold(server: Server) -> NaiveRoom:
+    """The naive room of all events that were committed, which takes the soft failures from the server."""
+    naive = NaiveRoom(server.version)
+    for done in server.parts.committed:
+        for stored in [record.stored for record in done.unit.records if isinstance(record, NewEvent)]:
+            naive.place(stored.event)
+            if stored.soft_failed:
+                naive.soft_failed[stored.event.event_id] = await server.refusal(stored) or ""
+            elif not stored.rejected:
+                naive.extremities.difference_update(stored.event.prev_events)
+                naive.extremities.add(stored.event.event_id)
+    naive.current = naive.resolved(naive.extremities)
+    return naive
+
+
 async def arrives(
     room: RandomRoom, home: DatabaseHome, batches: Sequence[Sequence[Event]], seed: int
 ) -> NaiveRoom:
@@ -167,13 +263,20 @@ async def arrives(
     return naive
 
 
-@settings(
-    max_examples=12,
+# Whoever hunts a failure adds `Phase.shrink`. It takes minutes: each example has databases of its own.
+SETTINGS = settings(
+    max_examples=8,
     deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(room=random_rooms(max_size=40), seed=st.integers(0, 10_000))
-def test_a_room_in_any_order(database_homes: Callable[[], DatabaseHome], room: RandomRoom, seed: int) -> None:
+Homes = Callable[[], DatabaseHome]
+SEEDS = st.integers(0, 10_000)
+
+
+@SETTINGS
+@given(room=random_rooms(max_size=40), seed=SEEDS)
+def test_a_room_in_any_order(database_homes: Homes, room: RandomRoom, seed: int) -> None:
     orders = valid_orders(room, 2, Random(seed))
     ends = [in_reactor(arrives(room, database_homes(), batches, seed)) for batches in orders]
     for naive in ends:
@@ -181,3 +284,17 @@ def test_a_room_in_any_order(database_homes: Callable[[], DatabaseHome], room: R
         assert naive.rejected == ends[0].rejected
     if not any(naive.soft_failed for naive in ends):
         assert all(naive.current == ends[0].current for naive in ends)
+
+
+@SETTINGS
+@given(room=random_rooms(max_size=40), seed=SEEDS)
+def test_own_events_in_between(database_homes: Homes, room: RandomRoom, seed: int) -> None:
+    (batches,) = valid_orders(room, 1, Random(seed))
+    in_reactor(converses(room, database_homes(), batches, seed))
+
+
+@SETTINGS
+@given(room=random_rooms(max_size=40), seed=SEEDS)
+def test_batches_and_own_events_at_once(database_homes: Homes, room: RandomRoom, seed: int) -> None:
+    (batches,) = valid_orders(room, 1, Random(seed))
+    in_reactor(arrives_at_once(room, database_homes(), batches, seed))
