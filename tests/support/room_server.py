@@ -4,49 +4,29 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import attrs
 from twisted.internet import reactor
 
-from federation.graph.building import EventBuilder
-from federation.graph.out_of_band import OutOfBandMemberships
-from federation.graph.room import GraphTools
-from federation.graph.rooms import RoomGraphs
 from federation.http.endpoint import Endpoint, Requester
-from federation.rules.room_versions import DEFAULT_ROOM_VERSION
-from federation.workers import Workers
-from homeserver.accounts.limits import Limits, NoLimits
-from homeserver.client_api.redactions import RedactionsApi
-from homeserver.client_api.room_aliases import RoomAliasesApi
-from homeserver.client_api.room_creation import RoomCreationApi
-from homeserver.client_api.room_membership import RoomMembershipApi
-from homeserver.client_api.sending_events import SendingEventsApi
+from homeserver.accounts.limits import Limits
+from homeserver.composition.ground import Ground, build_ground
+from homeserver.composition.rooms import writing_endpoints
+from homeserver.config.config import read_config
 from homeserver.feed.feed import Feed
-from homeserver.profiles.stored import StoredProfiles
-from homeserver.rooms.aliases import RoomAliases
-from homeserver.rooms.creation import RoomCreation
-from homeserver.rooms.invite_permission import InvitePermission
-from homeserver.rooms.joining import Joining
-from homeserver.rooms.membership import RoomMembership
-from homeserver.rooms.membership_rows import MembershipRows
-from homeserver.rooms.sending import Sending
-from homeserver.rooms.transactions import RequestTransactions
-from homeserver.rooms.turns import Turns
-from homeserver.rooms.writable_rooms import WritableRooms
 from storage.engine.database import Database
 from storage.event import StoredEvent
 from storage.events import BEGINNING, END
-from storage.numbers import EventNumbers
 from storage.persist import Unit
-from storage.runtime.background import BackgroundTasks
 from storage.stores import Storage
-from storage.write_queue import Committed, WriteQueue
+from storage.write_queue import Committed
 from tests.support.http import Client, Response, Server, serve
 from tests.support.reactor import in_reactor
-from tests.support.rooms import signing_key
 
 SERVER = "a.example"
 CLIENT = "/_matrix/client/v3"
@@ -57,108 +37,35 @@ USERS = ("alice", "bob", "carol", "dan", "admin", "sam", "bridge")
 class Parts:
     """The components, and what was committed, in order."""
 
-    storage: Storage
-    queue: WriteQueue
-    graphs: RoomGraphs
-    feed: Feed
+    ground: Ground
     committed: list[Committed]
     tokens: Mapping[str, Requester]
-    sending: Sending
     endpoints: tuple[Endpoint, ...]
+
+    @property
+    def storage(self) -> Storage:
+        """What is kept."""
+        return self.ground.storage
+
+    @property
+    def feed(self) -> Feed:
+        """What has changed, for whom."""
+        return self.ground.feed
 
 
 async def parts_over(
-    database: Database, *, limits: Limits | None = None, forget_on_leave: bool = False
+    database: Database, directory: Path, *, limits: Limits | None = None, forget_on_leave: bool = False
 ) -> Parts:
-    """The components over `database`, as the composition root builds them."""
-    limits = limits or NoLimits()
-    storage = Storage.over(database)
-    feed = Feed(storage=storage, clock=reactor)
+    """The components over `database`, as the composition root builds them, with a key in `directory`."""
+    settings = {"server_name": SERVER, "forget_rooms_on_leave": forget_on_leave}
     committed: list[Committed] = []
-    queue = WriteQueue(
-        database=database,
-        strings=storage.strings,
-        clock=reactor,
-        background=BackgroundTasks(),
-        on_commit=[feed.on_commit, committed.extend],
-    )
-    rows = MembershipRows(server_name=SERVER, strings=storage.strings, forget_on_leave=forget_on_leave)
-    tools = GraphTools.over(
-        storage,
-        numbers=EventNumbers(database),
-        workers=Workers(processes=1, reactor=reactor),
-        clock=reactor,
-        queue=queue,
-        builder=EventBuilder(server_name=SERVER, key=signing_key(SERVER), clock=reactor),
-        contributors=[rows],
-    )
-    graphs = RoomGraphs(tools=tools, server_name=SERVER)
-
-    profile_of = StoredProfiles(storage.profiles, storage.strings).of
-    rooms = WritableRooms(graphs, storage.events)
-    turns = Turns()
-    permission = InvitePermission(storage.account_data, storage.strings)
-    aliases = RoomAliases(
-        server_name=SERVER, rooms=rooms, aliases=storage.aliases, strings=storage.strings, queue=queue
-    )
-    joining = Joining(
-        server_name=SERVER,
-        rooms=rooms,
-        user_rooms=feed.user_rooms,
-        strings=storage.strings,
-        profile_of=profile_of,
-        limits=limits,
-        turns=turns,
-    )
-    out_of_band = OutOfBandMemberships(
-        server_name=SERVER,
-        key=signing_key(SERVER),
-        clock=reactor,
-        storage=storage,
-        numbers=tools.numbers,
-        queue=queue,
-        turn_of=Turns().of,
-        forget_on_leave=forget_on_leave,
-    )
-    membership = RoomMembership(
-        server_name=SERVER,
-        rooms=rooms,
-        out_of_band=out_of_band,
-        joining=joining,
-        user_rooms=feed.user_rooms,
-        strings=storage.strings,
-        queue=queue,
-        profile_of=profile_of,
-        invite_permission=permission,
-        limits=limits,
-        turns=turns,
-    )
-    creation = RoomCreation(
-        server_name=SERVER,
-        graphs=graphs,
-        aliases=storage.aliases,
-        room_aliases=aliases,
-        profile_of=profile_of,
-        invite_permission=permission,
-        limits=limits,
-        default_version=DEFAULT_ROOM_VERSION,
-    )
-    transactions = RequestTransactions(
-        transactions=storage.client_transactions, events=storage.events, clock=reactor
-    )
-    sending = Sending(
-        server_name=SERVER, rooms=rooms, transactions=transactions, membership=membership, aliases=aliases
-    )
-    endpoints = (
-        *RoomCreationApi(creation=creation).endpoints(),
-        *RoomMembershipApi(joining=joining, membership=membership, aliases=aliases).endpoints(),
-        *SendingEventsApi(sending=sending).endpoints(),
-        *RedactionsApi(sending=sending).endpoints(),
-        *RoomAliasesApi(aliases=aliases).endpoints(),
-    )
-    await feed.start()
-    tokens = await _tokens(storage)
-    return Parts(storage, queue, graphs, feed, committed, tokens, sending, endpoints)
+    config = read_config(settings, base=directory)
+    ground = build_ground(config, reactor, database, followers=[committed.extend])
+    if limits is not None:
+        ground = attrs.evolve(ground, limits=limits)
+    await ground.feed.start()
+    tokens = await _tokens(ground.storage)
+    return Parts(ground, committed, tokens, writing_endpoints(ground))
 
 
 async def _tokens(storage: Storage) -> dict[str, Requester]:
@@ -221,7 +128,7 @@ class User:
 
     def redact(self, room_id: str, event_id: str, txn_id: str, **body: Any) -> Response:
         """Redact an event."""
-        return self.put(f"/rooms/{quote(room_id)}/redact/{quote(event_id)}/{txn_id}", body)
+        return self.put(f"/rooms/{quote(room_id)}/redact/{quote(event_id, safe='')}/{txn_id}", body)
 
 
 @attrs.frozen
@@ -270,7 +177,7 @@ class RoomServer:
         return [stored[place.number] for place in places]
 
     async def _write(self, records: Sequence[Any], positions: int) -> None:
-        await self.parts.queue.submit(Unit(records=records, positions=positions))
+        await self.parts.ground.write_queue.submit(Unit(records=records, positions=positions))
 
 
 @contextlib.contextmanager
@@ -278,10 +185,18 @@ def room_server(
     database: Database, *, limits: Limits | None = None, forget_on_leave: bool = False
 ) -> Iterator[RoomServer]:
     """Serve the endpoints over `database`; several may run over one, one after the other."""
-    parts = in_reactor(parts_over(database, limits=limits, forget_on_leave=forget_on_leave))
-    with serve(parts.endpoints, tokens=parts.tokens) as server:
-        yield RoomServer(server, parts)
-    in_reactor(parts.queue.stop())
+    with tempfile.TemporaryDirectory() as directory:
+        options = {"limits": limits, "forget_on_leave": forget_on_leave}
+        parts = in_reactor(parts_over(database, Path(directory), **options))
+        with serve(parts.endpoints, tokens=parts.tokens) as server:
+            yield RoomServer(server, parts)
+        in_reactor(_stop(parts.ground))
+
+
+async def _stop(ground: Ground) -> None:
+    await ground.write_queue.stop()
+    await ground.background.stop()
+    await ground.workers.close()
 
 
 def ok(response: Response) -> Any:

@@ -69,7 +69,7 @@ def test_all_events_come_in_the_order_of_the_specification_and_in_one_unit(serve
     assert [c.unit.positions for c in with_events] == [13]
 
 
-@pytest.mark.parametrize("version", ["11", "12"])
+@pytest.mark.parametrize("version", ["1", "10", "11", "12"])
 def test_power_levels_of_each_version(server: RoomServer, version: str) -> None:
     room_id = server.alice.create_room(room_version=version, preset="private_chat")
     levels = server.content(room_id, "m.room.power_levels")
@@ -77,8 +77,9 @@ def test_power_levels_of_each_version(server: RoomServer, version: str) -> None:
     assert levels["users"] == ({} if version == "12" else {ALICE: 100})
     assert levels["events"]["m.room.tombstone"] == (150 if version == "12" else 100)
     assert (levels["state_default"], levels["events_default"], levels["invite"]) == (50, 0, 0)
-    assert server.content(room_id, "m.room.create") == {"room_version": version}
-    assert room_id.endswith(":a.example") == (version == "11")
+    creator = {"creator": ALICE} if version in ("1", "10") else {}
+    assert server.content(room_id, "m.room.create") == {"room_version": version, **creator}
+    assert room_id.endswith(":a.example") == (version != "12")
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,13 @@ def test_the_creation_content_is_not_changed() -> None:
     assert content == {"creator": BOB, "additional_creators": [CAROL]}
 
 
+@pytest.mark.parametrize("content", [None, {}, {"creator": BOB}])
+def test_versions_1_to_10_name_the_creator(content: dict[str, Any] | None) -> None:
+    for version in map(str, range(1, 11)):
+        created = first_events(version, creation_content=content).create()
+        assert created.content == {"creator": ALICE, "room_version": version}
+
+
 def test_additional_creators_mean_nothing_to_version_11() -> None:
     events = first_events("11", creation_content={"additional_creators": 5}, preset="trusted_private_chat")
     assert events.create().content == {"additional_creators": 5, "room_version": "11"}
