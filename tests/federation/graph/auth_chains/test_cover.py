@@ -168,3 +168,43 @@ def test_a_log_that_makes_no_sense_is_refused(number: int, chain: int, links: li
     wrong.append(number, chain, links)
     with pytest.raises(ValueError, match=r"chain|twice|link"):
         finish(cover.replay(wrong))
+
+
+def the_difference(graph: Graph, conflicted: list[set[int]], unconflicted: set[int]) -> set[int]:
+    overlay = graph.overlay()
+    spans = finish(candidates(overlay, conflicted))
+    return finish(outside_of_all(overlay, spans, unconflicted.__contains__))
+
+
+def test_a_chain_that_is_first_entered_from_above() -> None:
+    """1 is cited by 3, which leads to the end of the chain 2, 4, and by 2; what is unconflicted cites 2."""
+    edges = {1: (), 2: (1,), 3: (1,), 4: (2, 3), 5: (2,)}
+    graph = Graph(edges, (1, 2, 3, 4, 5), {1: None, 2: None, 3: None, 4: 2, 5: None})
+    assert the_difference(graph, [{3}, set()], {5}) == set()
+    assert the_difference(graph, [{3}, set()], {4}) == set()
+    assert the_difference(graph, [{3}, set()], {1, 3}) == set()
+    assert the_difference(graph, [{3}, set()], {1}) == {1}
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_a_search_that_ended_early_left_something_to_see(order: tuple[int, int]) -> None:
+    """From 1 up, at the chain 3, 4, the walked 6 is found; 2 is reached from 5, beyond the end of the chain."""
+    edges = {1: (), 2: (), 3: (1,), 4: (3, 2), 5: (4,), 6: (3,), 7: (1, 2)}
+    graph = Graph(edges, (*order, 3, 4, 5, 7), {**dict.fromkeys(edges), 4: 3})
+    assert the_difference(graph, [{7}, set()], {5, 6}) == set()
+    assert the_difference(graph, [{7}, set()], {6}) == {2}
+
+
+def test_what_leads_nowhere_is_looked_at_once() -> None:
+    """A chain of 50, all of it cited by 200 others, none of them unconflicted."""
+    length, others = 50, 200
+    edges: dict[int, tuple[int, ...]] = {1: ()}
+    edges |= {n: (n - 1,) for n in range(2, length + 1)}
+    edges |= {n: (1 + n % length, n - 1) for n in range(length + 1, length + others + 1)}
+    previous = {n: n - 1 if 1 < n <= length else None for n in edges}
+    overlay = Graph(edges, tuple(edges), previous).overlay()
+    asked: list[int] = []
+    spans = finish(candidates(overlay, [{length + others}, set()]))
+    found = finish(outside_of_all(overlay, spans, lambda number: bool(asked.append(number))))
+    assert found == set(range(1, length + others))
+    assert len(asked) == len(set(asked))
