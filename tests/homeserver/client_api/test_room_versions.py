@@ -18,13 +18,11 @@ from federation.rules.event_format import is_event_id
 from federation.rules.hashing import reference_hash
 from federation.rules.receipt import receive_pdu
 from federation.rules.room_versions import ROOM_VERSIONS
+from federation.signing_key import load_signing_keys
 from storage.engine.database import Database
 from storage.event import Event
 from tests.support.app_server import app_server
 from tests.support.room_server import RoomServer, ok, refused, room_server
-from tests.support.rooms import verify_keys
-
-KEYS = {"a.example": verify_keys("a.example")}
 
 
 @pytest.fixture
@@ -52,13 +50,15 @@ def lively_room(server: RoomServer, name: str) -> str:
 @pytest.mark.parametrize("name", ROOM_VERSIONS)
 def test_what_is_built_is_what_others_accept(server: RoomServer, name: str) -> None:
     version = ROOM_VERSIONS[name]
+    key, *_ = load_signing_keys(server.parts.ground.config.signing_key_path)
+    keys_of = {"a.example": {key.key_id: key.verify_key}}
     room_id = lively_room(server, name)
     events = [stored.event for stored in server.events(room_id)]
     known: dict[str, Event] = {}
     digests: dict[str, bytes] = {}
     for event in events:
         pdu = decode_json(event.json)
-        received = receive_pdu(pdu, version, KEYS)
+        received = receive_pdu(pdu, version, keys_of)
         assert attrs.asdict(received, recurse=False) == attrs.asdict(event, recurse=False)
         assert is_event_id(event.event_id, version)
         cited = [known[event_id] for event_id in event.auth_events]
