@@ -188,7 +188,7 @@ def test_a_chain_that_is_first_entered_from_above() -> None:
 
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)])
 def test_a_search_that_ended_early_left_something_to_see(order: tuple[int, int]) -> None:
-    """From 1 up, at the chain 3, 4, the walked 6 is found; 2 is reached from 5, beyond the end of the chain."""
+    """From 1 upwards the walked 6 is found, above 3; 2 is reached from 5, above the end of the chain 3, 4."""
     edges = {1: (), 2: (), 3: (1,), 4: (3, 2), 5: (4,), 6: (3,), 7: (1, 2)}
     graph = Graph(edges, (*order, 3, 4, 5, 7), {**dict.fromkeys(edges), 4: 3})
     assert the_difference(graph, [{7}, set()], {5, 6}) == set()
