@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -30,7 +31,7 @@ from storage.engine.database import Database
 from storage.numbers import EventNumbers
 from storage.runtime.background import BackgroundTasks
 from storage.stores import Storage
-from storage.write_queue import WriteQueue
+from storage.write_queue import Committed, WriteQueue
 
 _WORKERS = 2
 """So many processes at most work out what would hold up the reactor."""
@@ -57,8 +58,16 @@ class Ground:
     unread: UnreadCounts
 
 
-def build_ground(config: Config, reactor: Any, database: Database) -> Ground:
-    """Storage, the readers that follow the commits, the write queue, and the room graph on top of it."""
+def build_ground(
+    config: Config,
+    reactor: Any,
+    database: Database,
+    followers: Sequence[Callable[[Sequence[Committed]], None]] = (),
+) -> Ground:
+    """Storage, the readers that follow the commits, the write queue, and the room graph on top of it.
+
+    `followers` hear of every commit, too.
+    """
     background = BackgroundTasks()
     storage = Storage.over(database)
     feed = Feed(storage=storage, clock=reactor)
@@ -95,6 +104,7 @@ def build_ground(config: Config, reactor: Any, database: Database) -> Ground:
             history.on_commit,
             presentation.on_commit,
             counts.on_commit,
+            *followers,
             feed.on_commit,
         ),
     )

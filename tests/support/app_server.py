@@ -147,3 +147,4 @@ async def _stop(ground: Ground) -> None:
     ground.feed.typing.close()
     await ground.write_queue.stop()
     await ground.background.stop()
+    await ground.workers.close()

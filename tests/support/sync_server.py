@@ -129,6 +129,7 @@ async def _stop(ground: Ground) -> None:
     ground.feed.typing.close()
     await ground.write_queue.stop()
     await ground.background.stop()
+    await ground.workers.close()
 
 
 @contextlib.contextmanager
