@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 
+from federation.graph.timelines import MOST_LEVELS
 from homeserver.importing.contents import Changes
 from storage.event import StateAt
-
-MAX_LEVEL = 4
-"""How many branches may lie over one another above branch 0."""
 
 
 @attrs.frozen
@@ -110,7 +108,7 @@ class _Layer:
             at = self.places[content] = StateAt(under.branch, under.revision + 1)
             return Step(at, changes)
         level = self._levels[under.branch] + 1
-        if level > MAX_LEVEL:
+        if level > MOST_LEVELS:
             level, base = 1, self._on_branch_0(base)
             under, changes = self.places[base], self._difference(base, content)
         at = self.places[content] = StateAt(len(self._levels), 1)

@@ -61,7 +61,8 @@ def states_of_room(
     """Map the groups of a room onto branches.
 
     `groups` may be read from a cursor: they are gone through once, and only what differs between them is
-    kept. `events` are all that have a place in the room, in the order of Synapse's `stream_ordering`.
+    kept. `events` are all that have a place in the room (`events.outlier` is false), each after those that it
+    builds on: those with a negative `stream_ordering` by depth, then the others by `stream_ordering`.
     `current` is `current_state_events`; None where the server is not in the room, whose state is then that
     after the last event. `memberships` gives the membership of each `m.room.member` event.
     """

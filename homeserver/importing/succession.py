@@ -65,8 +65,7 @@ class Succession:
         if content is None:
             return EventContents(event.event, None, None)
         before = self._before(event, content)
-        previous = [self._after[number] for number in event.previous if number in self._after]
-        self._lay(before, previous)
+        self._lay(before, self._previous(event))
         if content != before:
             self._lay(content, [before])
         self._after[event.event] = self._latest = content
@@ -83,6 +82,10 @@ class Succession:
         ends = [number for number in self._after if number not in self._referenced]
         self._lay(content, [self._after[number] for number in ends[-_MOST_PREVIOUS:]])
         return content
+
+    def _previous(self, event: GroupedEvent) -> list[int]:
+        """The contents after its prev events, as far as they are known."""
+        return [self._after[number] for number in event.previous if number in self._after]
 
     def _holds(self, content: int, event: GroupedEvent) -> bool:
         return event.key is not None and self._contents.value(content, event.key) == event.event
@@ -106,7 +109,7 @@ class Succession:
 
         The parent of its group is, but in a database that was shrunk.
         """
-        previous = [self._after[number] for number in event.previous if number in self._after]
+        previous = self._previous(event)
         if len(event.previous) == 1:
             yield from previous
         parent = self._groups.parents.get(event.group or 0)

@@ -115,5 +115,5 @@ def stored_event(
         before=before,
         after=after,
         rejected=event.rejected,
-        soft_failed=bool(event.metadata.get("soft_failed")),
+        soft_failed=event.soft_failed,
     )

@@ -86,12 +86,12 @@ class SynapseProcess:
         return client
 
     def register(self, name: str) -> ProcessClient:
-        """A client of a new user of this name."""
+        """A client of a new user of this name, an administrator."""
         anonymous = self.client()
         nonce = anonymous.json("GET", "/_synapse/admin/v1/register")["nonce"]
-        parts = (nonce, name, "password", "notadmin")
+        parts = (nonce, name, "password", "admin")
         mac = hmac.new(_SECRET.encode(), "\0".join(parts).encode(), hashlib.sha1).hexdigest()
-        body = {"nonce": nonce, "username": name, "password": "password", "admin": False, "mac": mac}
+        body = {"nonce": nonce, "username": name, "password": "password", "admin": True, "mac": mac}
         answer = anonymous.json("POST", "/_synapse/admin/v1/register", body)
         return self.client(answer["access_token"], answer["user_id"])
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -74,6 +75,7 @@ def all_rooms(people: People) -> dict[str, str]:
         "joined": joined_room,
         "long": long_room,
         "left": left_room,
+        "purged": purged_room,
     }
     return {name: play(people) for name, play in plays.items()}
 
@@ -214,4 +216,20 @@ def left_room(people: People) -> str:
     room_id = people.alice.create_room(room_version="9")
     people.set_state(room_id, "m.room.topic", {"topic": "over"})
     people.act(room_id, "leave")
+    return room_id
+
+
+def purged_room(people: People) -> str:
+    """A room whose first half was thrown away by the administrator."""
+    room_id = people.alice.create_room(room_version="11")
+    topics = [people.set_state(room_id, "m.room.topic", {"topic": str(number)}) for number in range(10)]
+    people.say(room_id, "kept")
+    purge = "/_synapse/admin/v1/purge_history"
+    body = {"delete_local_events": True}
+    begun = people.alice.json("POST", f"{purge}/{quote(room_id)}/{quote(topics[5])}", body)
+    deadline = time.monotonic() + 20
+    while people.alice.json("GET", f"{purge}_status/{begun['purge_id']}")["status"] == "active":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    people.set_state(room_id, "m.room.topic", {"topic": "after the purge"})
     return room_id

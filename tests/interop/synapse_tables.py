@@ -17,8 +17,8 @@ Key = tuple[str, str]
 State = Mapping[Key, str]
 
 _EVENTS = """
-    SELECT e.event_id, e.type, e.state_key, e.sender, e.stream_ordering, e.depth, r.event_id IS NOT NULL,
-        g.state_group, j.json, j.internal_metadata
+    SELECT e.event_id, e.type, e.state_key, e.sender, e.stream_ordering, e.depth, g.state_group,
+        r.event_id IS NOT NULL, e.outlier, j.internal_metadata, j.json
     FROM events e JOIN event_json j USING (event_id) LEFT JOIN rejections r USING (event_id)
         LEFT JOIN event_to_state_groups g USING (event_id)
     WHERE e.room_id = ?
@@ -41,10 +41,11 @@ class SynapseEvent:
     sender: str
     stream_ordering: int
     depth: int
-    rejected: bool
     group: int | None
+    rejected: bool
+    outlier: bool
+    soft_failed: bool
     pdu: Mapping[str, Any]
-    metadata: Mapping[str, Any]
 
     @property
     def key(self) -> Key | None:
@@ -85,18 +86,18 @@ class SynapseRoom:
     @cached_property
     def events(self) -> list[SynapseEvent]:
         """All events that have a place in the room, in order."""
-        return sorted((e for e in self._all if not e.metadata.get("outlier")), key=lambda e: e.place)
+        return sorted((event for event in self._all if not event.outlier), key=lambda event: event.place)
 
     @cached_property
     def outliers(self) -> list[SynapseEvent]:
         """Events that have none."""
-        return [event for event in self._all if event.metadata.get("outlier")]
+        return [event for event in self._all if event.outlier]
 
     @cached_property
     def _all(self) -> list[SynapseEvent]:
         return [
-            SynapseEvent(*row[:6], bool(row[6]), row[7], json.loads(row[8]), json.loads(row[9]))
-            for row in query(self.database, _EVENTS, self.room_id)
+            SynapseEvent(*row, bool(rejected), bool(outlier), _is_soft_failed(metadata), pdu=json.loads(pdu))
+            for *row, rejected, outlier, metadata, pdu in query(self.database, _EVENTS, self.room_id)
         ]
 
     @cached_property
@@ -141,3 +142,7 @@ class SynapseRoom:
         if event.replaces is not None:
             return {**after, event.key: event.replaces}
         return {key: event_id for key, event_id in after.items() if key != event.key}
+
+
+def _is_soft_failed(metadata: str) -> bool:
+    return bool(json.loads(metadata).get("soft_failed"))

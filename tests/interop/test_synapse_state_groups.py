@@ -40,7 +40,7 @@ def rooms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SynapseRoom]:
     return {name: SynapseRoom(synapse.database, room_id) for name, room_id in found.items()}
 
 
-@pytest.mark.parametrize("name", ["own", "joined", "long", "left"])
+@pytest.mark.parametrize("name", ["own", "joined", "long", "left", "purged"])
 async def test_every_state_is_what_it_was(
     rooms: dict[str, SynapseRoom], name: str, database: Database
 ) -> None:
@@ -109,7 +109,7 @@ def numbered(room: SynapseRoom) -> tuple[Numbers, RoomStates]:
 def test_the_rooms_are_what_they_are_to_be(rooms: dict[str, SynapseRoom]) -> None:
     """The peer's doings came out as they were meant to, so that the comparison is one of hard cases."""
     own, joined = rooms["own"], rooms["joined"]
-    assert {(e.rejected, bool(e.metadata.get("soft_failed"))) for e in own.events} >= {
+    assert {(e.rejected, e.soft_failed) for e in own.events} >= {
         (True, False),
         (False, True),
     }
@@ -122,6 +122,8 @@ def test_the_rooms_are_what_they_are_to_be(rooms: dict[str, SynapseRoom]) -> Non
     assert sum(group.parent is None for group in joined.groups.values()) > 1
     assert any(was_an_outlier(joined, event.event_id) for event in joined.events)
     assert rooms["left"].current is None
+    assert rooms["purged"].outliers
+    assert not any(event.type == "m.room.create" for event in rooms["purged"].events)
 
 
 def was_an_outlier(room: SynapseRoom, event_id: str) -> bool:

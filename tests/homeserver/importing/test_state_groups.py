@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from homeserver.importing.branches import MAX_LEVEL
+from federation.graph.timelines import MOST_LEVELS
 from homeserver.importing.state_groups import GroupedEvent, RoomStates, StateGroup, states_of_room
 from storage.event import StateAt
 from storage.state_records import GivenRow, NewBranch, NewRevision, StateChange
@@ -120,7 +120,7 @@ def check_order(mapped: RoomStates, naive: NaiveStates) -> None:
             assert at[event.before.revision] <= event.index
         if event.after and event.after.branch == 0:
             assert at[event.after.revision] <= event.index
-    assert all(naive.level(branch) <= MAX_LEVEL for branch in naive.parents)
+    assert all(naive.level(branch) <= MOST_LEVELS for branch in naive.parents)
 
 
 def changes(mapped: RoomStates) -> list[StateChange]:
@@ -379,7 +379,7 @@ def test_deep_nesting_is_laid_over_branch_0() -> None:
     room = nested(6)
     mapped = room.mapped()
     naive = check(room, mapped, room.states[len(room.groups)])
-    assert max(naive.level(branch) for branch in naive.parents) == MAX_LEVEL
+    assert max(naive.level(branch) for branch in naive.parents) == MOST_LEVELS
     assert len(changes(mapped)) < 2 * len(room.events)
 
 
