@@ -397,3 +397,23 @@ def test_a_long_poll_ends_with_a_change_of_the_state(room: Room, change: str) ->
         assert ids(rooms["join"][room.room_id]["state"]) == [topic.event.event_id]
     else:
         assert room.room_id in rooms["leave"]
+
+
+def test_a_fork_is_looked_at_once(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    room.write(room.records.branch(room.records.now))
+    room.server.alice.sync(room.client.since)
+    room.send(*(room.message(f"there {i}", before=StateAt(1, 0)) for i in range(3)))
+    database = room.server.ground.storage.database
+    reads: list[str] = []
+    read = database.read
+
+    async def counted(name: str, work: Any) -> Any:
+        reads.append(name)
+        return await read(name, work)
+
+    monkeypatch.setattr(database, "read", counted)
+    for expected in (["states of branches"], []):
+        reads.clear()
+        section = room.bob.sync(room.client.since)["rooms"]["join"][room.room_id]
+        assert len(section["timeline"]["events"]) == 3
+        assert reads == expected
