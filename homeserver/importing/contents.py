@@ -34,6 +34,7 @@ class Contents:
         self._prints = [0]
         self._by_print = {0: EMPTY}
         self._bits: dict[int, int] = {}
+        self._keys: dict[int, Key] = {}
 
     def changed(self, content: int, changes: Changes) -> int:
         """The content that `changes`, which are kept, make of `content`."""
@@ -43,6 +44,7 @@ class Contents:
         found = self._by_print.get(mark)
         if found is not None:
             return found
+        self._keys.update((new, key) for key, (_, new) in changes.items() if new is not None)
         self._parents.append(content)
         self._depths.append(self._depths[content] + 1)
         self._changes.append(changes)
@@ -56,6 +58,10 @@ class Contents:
         for event in state.values():
             mark ^= self._bits_of(event)
         return self._by_print.get(mark)
+
+    def may_have(self, key: Key, event: int) -> bool:
+        """Whether `event` can be a value of `key`: it is not known as that of another."""
+        return self._keys.get(event, key) == key
 
     def parent(self, content: int) -> int:
         """The content that this one was first seen as a change of; that of `EMPTY` is itself."""

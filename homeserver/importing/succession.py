@@ -98,11 +98,14 @@ class Succession:
         key = event.key
         if key is None or event.rejected or not self._holds(content, event):
             return content
-        if event.replaces is None:
+        replaces = event.replaces
+        if replaces is not None and not self._contents.may_have(key, replaces):
+            replaces = None
+        if replaces is None:
             for before in self._states_before(event):
                 if self._contents.is_one_change(before, content, key, event.event):
                     return before
-        return self._contents.changed(content, {key: (event.event, event.replaces)})
+        return self._contents.changed(content, {key: (event.event, replaces)})
 
     def _states_before(self, event: GroupedEvent) -> Iterator[int]:
         """What the state before an event may be, besides that after it without the event.

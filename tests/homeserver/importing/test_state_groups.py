@@ -343,6 +343,16 @@ def test_an_event_that_was_an_outlier_tells_not_what_it_replaced() -> None:
     check(room, room.mapped(), room.states[len(room.groups)])
 
 
+def test_a_replaced_event_of_another_key_is_not_believed() -> None:
+    """`unsigned` of old events may be what a peer wrote there."""
+    room, group = begun()
+    room.chain([(3, 1), (3, 2)], group)
+    room.events[-1] = attrs.evolve(room.events[-1], replaces=1003)
+    mapped = room.mapped()
+    assert branches(mapped) == []
+    check(room, mapped, room.states[len(room.groups)])
+
+
 def test_parents_that_were_rearranged() -> None:
     """A database whose edges were shrunk keeps its states, and its line, by what events say."""
     room, group = begun()
