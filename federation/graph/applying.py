@@ -10,11 +10,11 @@ import attrs
 
 from federation.graph.batches import AtHand, Incoming
 from federation.graph.hot_room import HotRoom
-from federation.graph.placing import TRIAL, Placement, Trial
+from federation.graph.placing import TRIAL, Placement, Trial, real_state
 from federation.graph.recording import Recording
 from federation.rules.auth.redactions import may_apply_redaction
 from federation.rules.redaction import redacts
-from storage.event import Event, StateAt, StoredEvent
+from storage.event import Event, StoredEvent
 from storage.events import NewRedaction, RedactionApplied
 from storage.gaps import GapClosed, NewGap
 from storage.rejections import NewRejection
@@ -47,7 +47,7 @@ class Applying:
         for number, after in self.trial.touched.items():
             recording.branch(number, after=after, is_new=number >= self.trial.first_branch)
         for states, state in self.trial.resolutions.items():
-            hot.resolutions[frozenset(_real(s, base) for s in states)] = _real(state, base)
+            hot.resolutions[frozenset(real_state(s, base) for s in states)] = real_state(state, base)
         recording.records.extend(
             GapClosed(recording.room, event_id)
             for event_id in sorted(self.at_hand.gaps)
@@ -63,8 +63,8 @@ class Applying:
                 placement.number,
                 position=None,
                 topo=placement.topo,
-                before=None if placement.before is None else _real(placement.before, base),
-                after=None if placement.after is None else _real(placement.after, base),
+                before=None if placement.before is None else real_state(placement.before, base),
+                after=None if placement.after is None else real_state(placement.after, base),
                 rejected=placement.rejected,
                 soft_failed=placement.soft_failed,
             ),
@@ -114,8 +114,3 @@ def redaction_records(
 
 def _may_apply(hot: HotRoom, redaction: Event, target: Event) -> bool:
     return may_apply_redaction(redaction, target, hot.state.power, hot.state.version)
-
-
-def _real(state: StateAt, base: int) -> StateAt:
-    """A state in terms of a trial as what it is now: `base` was the head of branch 0."""
-    return StateAt(0, base + state.revision) if state.branch == TRIAL else state

@@ -27,16 +27,20 @@ class Incoming:
     Each has passed the checks on receipt up to the hash. `given` are states before some of them, where prev
     events are missing; `unauthorised` names joins that the authorising server did not validly sign.
     `begins_anew`: the first event is a join that brought us back, so what was known of the room before is set
-    aside.
+    aside. `backfilled`: they are older than what is known, and say nothing new of the room as it is.
     """
 
     events: Sequence[Event]
     given: Mapping[str, GivenState | StateAt] = attrs.field(factory=dict)
     unauthorised: Collection[str] = frozenset()
     begins_anew: bool = False
+    backfilled: bool = False
 
     def pieces(self, size: int) -> Iterator[Incoming]:
-        """The batch in pieces of so many events."""
+        """The batch in pieces of so many events; older events stay together."""
+        if self.backfilled:
+            yield self
+            return
         for start in range(0, len(self.events), size):
             yield attrs.evolve(
                 self,
@@ -45,22 +49,32 @@ class Incoming:
             )
 
 
+@attrs.frozen
+class Referrers:
+    """Those that refer to a missing event: the smallest `topo` of them, and the states before them."""
+
+    topo: int
+    before: Collection[StateAt | None]
+
+
 @attrs.define
 class AtHand:
     """What was read for a batch: `rows` and `auth_events` by event id, `events` by number.
 
+    - `lowest`: the lowest known revision of the branch that older events may lead to
     - `numbers` are for the events that have none yet
     - `waiting_redactions` (number, id) and `others` are of redactions: their targets, and themselves
-    - `gaps` names the events of the batch that were known to be missing
+    - `gaps` are the events of the batch that were known to be missing
     - `resolutions` are those that were found while the batch was tried, by the names of their states
     """
 
     rows: Mapping[str, GraphRow]
     auth_events: Mapping[str, StoredEvent]
     waiting_redactions: Mapping[str, Sequence[tuple[int, str]]]
-    gaps: Collection[str]
+    gaps: Mapping[str, Referrers]
     others: Mapping[str, StoredEvent]
     numbers: Mapping[str, int]
+    lowest: int | None = None
     events: dict[int, Event] = attrs.field(factory=dict)
     resolutions: dict[frozenset[StateName], Resolved] = attrs.field(factory=dict)
 

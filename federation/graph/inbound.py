@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import attrs
 
-from federation.graph.batches import AtHand, Incoming, Lacking
+from federation.graph.batches import AtHand, Incoming, Lacking, Referrers
 from federation.graph.current_state import Key, StateEntry
 from federation.graph.hot_room import HotRoom
+from federation.graph.outliers import cited_by
 from federation.graph.placing import Placing
 from federation.graph.resolving import Resolver, StatesToResolve
 from federation.graph.timelines import Begun, Ended
@@ -19,7 +21,7 @@ from federation.rules.room_versions import RoomVersion
 from storage.engine.database import Database, Transaction
 from storage.event import StateAt
 from storage.events import Events
-from storage.gaps import Gaps
+from storage.gaps import Gap, Gaps
 from storage.numbers import EventNumbers
 from storage.state import States, TimelineRow
 from storage.state_records import OPEN
@@ -38,7 +40,7 @@ class InboundReader:
     gaps: Gaps
     resolver: Resolver
 
-    async def read(self, incoming: Incoming, version: RoomVersion) -> AtHand:
+    async def read(self, room: int, incoming: Incoming, version: RoomVersion) -> AtHand:
         """What is stored of the events that the batch names, and numbers for its own.
 
         Raises `DatabaseUnavailable`.
@@ -46,13 +48,13 @@ class InboundReader:
         batch = incoming.events
         own = [event.event_id for event in batch]
         referred = {prev for event in batch for prev in event.prev_events}
-        cited = {auth for event in batch for auth in event.auth_events}
+        cited = {auth for event in batch for auth in cited_by(event, version)}
 
         def look(txn: Transaction) -> tuple[Any, ...]:
             return (
-                self.events.graph_rows_txn(txn, {*own, *referred}),
+                self.events.graph_rows_txn(txn, {*own, *referred, *cited}),
                 self.events.waiting_redactions_txn(txn, own),
-                self.gaps.referrers_txn(txn, own).keys(),
+                self.gaps.referrers_txn(txn, own),
             )
 
         rows, waiting, gaps = await self.database.read("read for a batch", look)
@@ -62,14 +64,37 @@ class InboundReader:
             {s for e in batch for s in (e.type, e.sender, e.state_key) if s is not None}
         )
         await self.numbers.reserve(len(batch))
+        referrers = await self._referrers(gaps)
         return AtHand(
             rows=rows,
             auth_events=await self.events.by_id(cited),
             waiting_redactions=waiting,
-            gaps=gaps,
+            gaps=referrers,
             others=await self.events.by_id(targets | redactions) if targets or redactions else {},
             numbers=dict(zip(own, self.numbers.take(len(own)), strict=True)),
+            lowest=await self._lowest(room, referrers) if incoming.backfilled else None,
         )
+
+    async def _lowest(self, room: int, gaps: Mapping[str, Referrers]) -> int | None:
+        """The lowest known revision of the branch on which whoever refers to the gaps stands."""
+        branches = {s.branch for referrers in gaps.values() for s in referrers.before if s is not None}
+        if len(branches) != 1:
+            return None
+        (branch,) = branches
+        return await self.database.read("lowest", lambda txn: self.states.lowest_txn(txn, room, branch))
+
+    async def _referrers(self, gaps: Mapping[str, Sequence[Gap]]) -> dict[str, Referrers]:
+        """Who refers to the events that were missing."""
+        if not gaps:
+            return {}
+        stored = await self.events.get({gap.referrer for of_event in gaps.values() for gap in of_event})
+        return {
+            event_id: Referrers(
+                topo=min(gap.topo for gap in of_event),
+                before={stored[gap.referrer].before for gap in of_event if gap.referrer in stored},
+            )
+            for event_id, of_event in gaps.items()
+        }
 
     async def provide(
         self, room: int, hot: HotRoom, at_hand: AtHand, placing: Placing, lacking: Lacking
@@ -122,11 +147,19 @@ def _entry(row: TimelineRow) -> StateEntry | None:
 
 
 def _begun(rows: Iterable[tuple[Key, TimelineRow]]) -> dict[Key, list[Begun]]:
-    found: dict[Key, list[Begun]] = {}
+    by_key: dict[Key, list[TimelineRow]] = {}
     for key, row in rows:
-        found.setdefault(key, []).append(Begun(row.first, _entry(row)))
-    for of_key in found.values():
-        of_key.sort(key=lambda begun: begun.first)
+        by_key.setdefault(key, []).append(row)
+    return {key: _in_order(of_key) for key, of_key in by_key.items()}
+
+
+def _in_order(rows: list[TimelineRow]) -> list[Begun]:
+    rows.sort(key=lambda row: row.first)
+    found: list[Begun] = []
+    for row, following in zip_longest(rows, rows[1:]):
+        found.append(Begun(row.first, _entry(row)))
+        if row.end < OPEN and (following is None or following.first > row.end):
+            found.append(Begun(row.end, None, inherited=True))
     return found
 
 

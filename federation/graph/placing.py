@@ -15,10 +15,11 @@ from typing import Final
 
 import attrs
 
-from federation.graph.batches import AtHand, GivenState, Incoming, Lacking, StateName
+from federation.graph.batches import AtHand, GivenState, Incoming, Lacking, Referrers, StateName
 from federation.graph.building import MAX_DEPTH, Extremity
 from federation.graph.current_state import CurrentState, Key, StateEntry
 from federation.graph.hot_room import HotRoom
+from federation.graph.outliers import cited_by
 from federation.graph.resolving import Resolved, Unstored
 from federation.graph.state_view import StateView
 from federation.rules.auth.power_levels import PowerLevels
@@ -33,6 +34,11 @@ TRIAL: Final = -1
 
 _MOST_AHEAD: Final = 2**40
 """How far an event without known predecessors may lie above the room's top."""
+
+
+def real_state(state: StateAt, base: int) -> StateAt:
+    """A state in terms of a trial as what it becomes: `base` is the head of branch 0 before it."""
+    return StateAt(0, base + state.revision) if state.branch == TRIAL else state
 
 
 @attrs.frozen
@@ -105,8 +111,8 @@ class Placing:
         self._placed: dict[str, Placement] = {}
         self._views: dict[StateAt, StateView] = {}
         self._powers: dict[str | None, PowerLevels] = {}
-        self._create: Event | None = None
         self._fresh: StateAt | None = None
+        self._older = older_topos(incoming.events, at_hand.gaps) if incoming.backfilled else {}
         self._trial = Trial(
             first_branch=hot.timelines.next_branch,
             extremities=[] if incoming.begins_anew else list(hot.extremities),
@@ -126,6 +132,14 @@ class Placing:
             for event_id, placed in self._placed.items()
             if placed.event.is_state
         }
+
+    def names(self) -> set[str]:
+        """The types and state keys of what the trial would write."""
+        keys = {key for step in self._trial.steps for key in step.changes}
+        for number in self._trial.touched:
+            branch = self._timelines.branch(number)
+            keys.update(branch.rows if branch is not None else ())
+        return {name for key in keys for name in key}
 
     def undo(self) -> None:
         """Forget the branches that were tried."""
@@ -147,14 +161,18 @@ class Placing:
         self._fresh = None
         known = {prev: self._predecessor(prev) for prev in event.prev_events}
         missing = tuple(prev for prev, found in known.items() if found is None)
-        unknown_auth = [e for e in event.auth_events if self._auth_event(e) is None]
-        if unknown_auth or (missing and event.event_id not in self._incoming.given):
+        unknown_auth = [e for e in cited_by(event, self._version) if self._auth_event(e) is None]
+        is_older = self._incoming.backfilled
+        if unknown_auth or (missing and event.event_id not in self._incoming.given and not is_older):
             self._trial.lacking[event.event_id] = frozenset((*missing, *unknown_auth))
             return
         number = self._at_hand.numbers[event.event_id] if row is None else row.number
         predecessors = [found for found in known.values() if found is not None]
-        placement = Placement(event, number, self._topo(event, predecessors), before=None, missing=missing)
-        self._judge(placement, self._before(event, predecessors))
+        topo = self._older[event.event_id] if is_older else self._topo(event, predecessors)
+        placement = Placement(event, number, topo, before=None, missing=missing)
+        # Where some of what comes before it is missing, nobody can say what the state was.
+        is_unknown = bool(missing) and event.event_id not in self._incoming.given
+        self._judge(placement, None if is_unknown else self._before(event, predecessors))
 
     def _predecessor(self, event_id: str) -> _Predecessor | None:
         placed = self._placed.get(event_id)
@@ -171,7 +189,8 @@ class Placing:
         if placed is not None:
             return placed.event, placed.rejected
         stored = self._at_hand.auth_events.get(event_id)
-        return None if stored is None else (stored.event, stored.rejected)
+        row = self._at_hand.rows.get(event_id)
+        return None if stored is None or row is None else (stored.event, row.rejected)
 
     def _topo(self, event: Event, predecessors: Sequence[_Predecessor]) -> int:
         topos = [p.topo for p in predecessors if p.topo is not None]
@@ -189,13 +208,13 @@ class Placing:
         if given is not None:
             return self._given(given, event)
         if not event.prev_events:
-            return StateAt(0, 0)
+            return self._given({}, event) if self._has_begun else StateAt(0, 0)
         states = frozenset(p.after for p in predecessors if p.after is not None)
         return self._resolution(states) if states else None
 
     def _given(self, given: GivenState, event: Event) -> StateAt:
         """A state from outside, as a branch over the current one."""
-        current = self._current
+        current = self._base_of_given()
         self._need(current)
         changes: dict[Key, StateEntry | None] = {
             key: None for key, _ in self._timelines.whole(current) if key not in given
@@ -204,9 +223,22 @@ class Placing:
             old = self._timelines.value(current, key)
             if old is None or old.number != value.number:
                 changes[key] = value
-        state = self._fresh_branch(current, changes)
+        if self._incoming.backfilled:
+            state = self._timelines.open_given(current, changes)
+            self._trial.touched[state.branch] = 0
+        else:
+            state = self._fresh_branch(current, changes)
         self._names[state] = ("before", event.event_id)
         return state
+
+    def _base_of_given(self) -> StateAt:
+        """The known state that a given one is likely to be near to."""
+        if self._incoming.backfilled:
+            for referrers in self._at_hand.gaps.values():
+                for state in referrers.before:
+                    if state is not None:
+                        return state
+        return self._current
 
     def _resolution(self, states: frozenset[StateAt]) -> StateAt:
         """The state that the states resolve to."""
@@ -263,7 +295,9 @@ class Placing:
             self._add(attrs.evolve(placement, before=before, rejected=True, refused=refused), {})
             return
         refused_now = None
-        if before != self._current:
+        # Where the room begins for us, it begins with the state before the event.
+        begins = not self._trial.extremities
+        if before != self._current and not begins and not self._incoming.backfilled:
             try:
                 self._check(event, self._current)
             except AuthRefused as refused:
@@ -272,19 +306,17 @@ class Placing:
 
     def _check_against_auth_events(self, event: Event) -> None:
         """4: by the event's own auth events."""
-        found = [auth for e in event.auth_events if (auth := self._auth_event(e)) is not None]
-        rejected = {auth.event_id for auth, is_rejected in found if is_rejected}
-        cited = [auth for auth, _ in found]
+        found = {e: self._auth_event(e) for e in cited_by(event, self._version)}
+        rejected = {e for e, auth in found.items() if auth is not None and auth[1]}
+        known = {e: auth[0] for e, auth in found.items() if auth is not None}
+        cited = [known[e] for e in event.auth_events]
         check_auth_events(event, cited, rejected, self._version)
-        if self._version.room_id_is_create_hash and self._hot.state.create is not None:
-            cited.append(self._hot.state.create)
-        elif self._version.room_id_is_create_hash and self._create is not None:
-            cited.append(self._create)
-        self._check_auth(event, AuthStateOf.from_events(cited), None)
+        self._check_auth(event, AuthStateOf.from_events(known.values()), None)
 
     def _check_against_state_before(self, event: Event, before: StateAt | None) -> None:
         """5: by the state before the event, where that is known."""
-        if event.prev_events or not self._has_begun:
+        is_first = self._hot.state.create is not None and self._hot.state.create.event_id == event.event_id
+        if event.prev_events or not self._has_begun or is_first:
             if before is not None:
                 self._check(event, before)
             return
@@ -345,7 +377,7 @@ class Placing:
                 {},
             )
             return
-        is_newest = event.event_id not in self._at_hand.gaps
+        is_newest = event.event_id not in self._at_hand.gaps and not self._incoming.backfilled
         covers = is_newest and all(e.event_id in event.prev_events for e in extremities)
         changes: dict[Key, StateEntry | None] = {}
         after = None
@@ -376,8 +408,6 @@ class Placing:
             assert after is not None, "an event whose state is unknown is no extremity"
             extremity = Extremity(placement.number, event.event_id, event.depth, placement.topo, after)
             self._trial.extremities.append(extremity)
-        if event.type == "m.room.create" and not placement.rejected:
-            self._create = event
 
     def _settle(self) -> None:
         """Make the current state that to which the extremities resolve."""
@@ -465,3 +495,19 @@ class Placing:
 def _key(event: Event) -> Key:
     assert event.state_key is not None
     return (event.type, event.state_key)
+
+
+def older_topos(events: Sequence[Event], gaps: Mapping[str, Referrers]) -> dict[str, int]:
+    """Where events from before what is known stand in the room's order, given from the top.
+
+    `events` come each after its predecessors.
+    """
+    topos: dict[str, int] = {}
+    below: dict[str, int] = {event_id: referrers.topo for event_id, referrers in gaps.items()}
+    for event in reversed(events):
+        above = below.get(event.event_id)
+        topo = event.depth if above is None else min(event.depth, above - 1)
+        topos[event.event_id] = topo
+        for prev in event.prev_events:
+            below[prev] = min(topo, below.get(prev, topo))
+    return topos

@@ -20,9 +20,9 @@ from federation.graph.contributors import (
 from federation.graph.current_state import Key, StateEntry
 from federation.graph.hot_room import HotRoom
 from storage.event import Event, StoredEvent
-from storage.events import NewEvent, OutlierPlaced
+from storage.events import NewBackfilledEvent, NewEvent, OutlierBackfilled, OutlierPlaced
 from storage.rooms import ExtremityChange
-from storage.state_records import NewBranch, NewRevision, StateChange
+from storage.state_records import ALWAYS, GivenRow, NewBranch, NewRevision, StateChange
 from storage.strings import Strings
 
 _NO_COUNTS = EventCounts(thread=None, notify_count=0, highlight_count=0)
@@ -31,6 +31,8 @@ _NO_COUNTS = EventCounts(thread=None, notify_count=0, highlight_count=0)
 @attrs.define(eq=False)
 class Recording:
     """One unit of a room in the making: its records, its events, and how many positions it needs.
+
+    `older`: its events are from before what was known, so their positions are negative.
 
     Every string that the records name must have a number in memory. What was advanced in memory is lost with
     `hot` where the unit is not written.
@@ -44,6 +46,7 @@ class Recording:
     stored: list[StoredEvent] = attrs.field(factory=list)
     indexes: list[int] = attrs.field(factory=list)
     positions: int = 0
+    older: bool = False
 
     def place(
         self,
@@ -63,8 +66,8 @@ class Recording:
             hot.extremities = [e for e in hot.extremities if e.number not in replaced]
             hot.extremities.append(Extremity.of(stored))
             self.records.append(ExtremityChange(self.room, added=stored.number, removed=replaced))
-        type_, sender = self._number(event.type), self._number(event.sender)
-        state_key = None if event.state_key is None else self._number(event.state_key)
+        type_, sender = self.number(event.type), self.number(event.sender)
+        state_key = None if event.state_key is None else self.number(event.state_key)
         counts = self._told(Appended(stored, self.room, type_, state_key, sender, index, made, hot.state))
         stored = stored.counted(counts.thread, counts.notify_count, counts.highlight_count)
         self.records.append(
@@ -78,10 +81,31 @@ class Recording:
         hot.note_reference_hash(event)
         return stored
 
+    def at(self, base: int) -> list[StoredEvent]:
+        """The stored events with their positions, where the unit's first is the one after `base`."""
+        sign = -1 if self.older else 1
+        return [s.at(sign * (base + i)) for s, i in zip(self.stored, self.indexes, strict=True)]
+
+    def place_older(self, stored: StoredEvent, *, index: int, was_outlier: bool) -> None:
+        """An event from before what was known takes its place; it is no news to anybody."""
+        event = stored.event
+        state_key = None if event.state_key is None else self.number(event.state_key)
+        self.records.append(
+            OutlierBackfilled(stored, self.room, index)
+            if was_outlier
+            else NewBackfilledEvent(
+                stored, self.room, self.number(event.type), state_key, self.number(event.sender), index
+            )
+        )
+        self.stored.append(stored)
+        self.indexes.append(index)
+        self.hot.note_reference_hash(event)
+
     def change_state(self, changes: Mapping[Key, StateEntry | None], events: Mapping[str, Event]) -> None:
         """The current state changes without an event; `events` are those that memory keeps whole, by id."""
         self.positions += 1
-        made = self._change(changes, events, self.positions)
+        # A state with which a room begins was given from outside, and held before.
+        made = self._change(changes, events, self.positions, given=self.hot.timelines.head == 0)
         resolved = Resolved(self.room, self.positions, made, self.hot.state)
         for contributor, memory in zip(self.contributors, self.hot.memory, strict=True):
             self.records.extend(contributor.resolved(memory, resolved).records)
@@ -100,9 +124,17 @@ class Recording:
         ]
         for revision, key, value in sorted(rows, key=lambda row: row[0]):
             self.records.append(self._state_change(number, revision, key, value))
+        for key, of_key in branch.rows.items() if is_new else ():
+            if of_key[0].first == ALWAYS:
+                self.records.append(self._given_row(number, key, of_key[0].value))
 
     def _change(
-        self, changes: Mapping[Key, StateEntry | None], events: Mapping[str, Event], index: int
+        self,
+        changes: Mapping[Key, StateEntry | None],
+        events: Mapping[str, Event],
+        index: int,
+        *,
+        given: bool = False,
     ) -> tuple[StateKeyChange, ...]:
         """The next revision of branch 0."""
         hot = self.hot
@@ -113,13 +145,19 @@ class Recording:
         revision = hot.timelines.advance(olds)
         self.records.append(NewRevision(self.room, revision, index))
         for key, value in changes.items():
-            self.records.append(self._state_change(0, revision, key, value))
+            self.records.append(
+                self._given_row(0, key, value) if given else self._state_change(0, revision, key, value)
+            )
         return tuple(StateKeyChange(*key, olds[key], value) for key, value in changes.items())
 
     def _state_change(self, branch: int, revision: int, key: Key, value: StateEntry | None) -> StateChange:
         event, membership = (None, None) if value is None else (value.number, value.membership)
-        type_, state_key = self._number(key[0]), self._number(key[1])
+        type_, state_key = self.number(key[0]), self.number(key[1])
         return StateChange(self.room, branch, type_, state_key, revision, event, membership)
+
+    def _given_row(self, branch: int, key: Key, value: StateEntry | None) -> GivenRow:
+        event, membership = (None, None) if value is None else (value.number, value.membership)
+        return GivenRow(self.room, branch, self.number(key[0]), self.number(key[1]), event, membership)
 
     def _told(self, appended: Appended) -> EventCounts:
         """Have the contributors add their rows; returns the event's counts."""
@@ -130,7 +168,8 @@ class Recording:
             counts = contribution.counts or counts
         return counts
 
-    def _number(self, string: str) -> int:
+    def number(self, string: str) -> int:
+        """The number of a string."""
         number = self.strings.known(string)
         assert number is not None, "strings are numbered before they are recorded"
         return number

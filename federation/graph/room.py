@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from federation.errors import Forbidden
 from federation.graph.applying import Applying, redaction_records
 from federation.graph.auth_chains.auth_chains import AuthChains
+from federation.graph.backfilling import Backfilling
 from federation.graph.batches import AtHand, Incoming, Lacking
 from federation.graph.building import EventBuilder, Extremity
 from federation.graph.contributors import Contributor
@@ -24,6 +25,7 @@ from federation.graph.drafts import Draft, RecordsOf, Request, no_records
 from federation.graph.hot_room import HotRoom
 from federation.graph.inbound import InboundReader
 from federation.graph.loading import LoadedRoom, RoomLoader
+from federation.graph.outliers import Outliers
 from federation.graph.placing import Placing, Trial
 from federation.graph.recording import Recording
 from federation.graph.resolving import Resolver
@@ -71,6 +73,7 @@ class GraphTools:
     events: Events
     queue: WriteQueue
     inbound: InboundReader
+    outliers: Outliers
     builder: EventBuilder
     contributors: Sequence[Contributor]
 
@@ -104,6 +107,7 @@ class GraphTools:
                 gaps=storage.gaps,
                 resolver=Resolver(events, chains, workers),
             ),
+            outliers=Outliers(strings, numbers, events, queue, clock),
             builder=builder,
             contributors=contributors,
         )
@@ -298,7 +302,7 @@ class RoomGraph:
         finally:
             hot.written(recording.stored)
         self._tidy()
-        return [s.at(base + i) for s, i in zip(recording.stored, recording.indexes, strict=True)]
+        return recording.at(base)
 
     def _tidy(self) -> None:
         """Let go of what is not needed any more, unless something is just looking at it."""
@@ -353,7 +357,8 @@ class RoomGraph:
     async def receive(self, incoming: Incoming, new_room: Sequence[Any] = ()) -> Received:
         """Take in events from outside: judge them, store them in the graph, and settle the current state.
 
-        Each event must have passed the checks on receipt up to its hash. Long batches are taken in pieces.
+        Each event must have passed the checks on receipt up to its hash. Long batches are taken in pieces,
+        except of older events.
         `new_room` are records that go before the first events of a room that is not stored yet.
         Raises what `WriteQueue.submit` raises.
         """
@@ -374,14 +379,15 @@ class RoomGraph:
     async def _receive(self, incoming: Incoming, new_room: Sequence[Any]) -> Received:
         for _ in range(_REBUILDS):
             hot = await self._loaded()
-            at_hand = await self._tools.inbound.read(incoming, hot.state.version)
+            at_hand = await self._tools.inbound.read(self.room, incoming, hot.state.version)
             trial = await self._placed(hot, incoming, at_hand)
             if trial is None:
                 continue
             recording = self._recording(hot)
             recording.records.extend(new_room)
             try:
-                Applying(recording, incoming, at_hand, trial).apply()
+                entering = Backfilling if incoming.backfilled else Applying
+                entering(recording, incoming, at_hand, trial).apply()
             except BaseException:
                 hot.epoch.broken = True  # what was added to memory will not be written
                 raise
@@ -441,7 +447,12 @@ class RoomGraph:
         while self._hot is hot and not hot.epoch.broken:
             placing = Placing(hot, incoming, at_hand)
             try:
-                return placing.attempt()
+                trial = placing.attempt()
+                unnumbered = [n for n in placing.names() if self._tools.strings.known(n) is None]
+                if not unnumbered:
+                    return trial
+                placing.undo()
+                await self._tools.strings.intern(unnumbered)
             except Lacking as lacking:
                 try:
                     await self._tools.inbound.provide(self.room, hot, at_hand, placing, lacking)

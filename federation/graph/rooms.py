@@ -6,7 +6,7 @@ from __future__ import annotations
 import secrets
 import string
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 import attrs
 
@@ -14,6 +14,7 @@ from federation.errors import RoomInUse
 from federation.graph.batches import Incoming
 from federation.graph.drafts import Draft, RecordsOf, Request, no_records
 from federation.graph.loading import LoadedRoom
+from federation.graph.outliers import Learnt
 from federation.graph.room import GraphTools, Received, RoomGone, RoomGraph
 from federation.rules.room_versions import RoomVersion
 from storage.event import Event
@@ -76,6 +77,16 @@ class RoomGraphs:
         empty = LoadedRoom.empty(version)
         await graph.begin(empty, event, request(event.room_id), new_room, records_of(room))
         return self._remember(graph)
+
+    async def learn(
+        self,
+        room_id: str,
+        version: RoomVersion,
+        events: Sequence[Event],
+        unauthorised: Collection[str] = frozenset(),
+    ) -> Learnt:
+        """Store events of a room that have no place in its graph; see `Outliers.learn`."""
+        return await self._tools.outliers.learn(room_id, version, events, unauthorised)
 
     async def begin_remote(
         self, room_id: str, version: RoomVersion, incoming: Incoming

@@ -16,6 +16,7 @@ import attrs
 
 from federation.graph.current_state import CurrentState, Key, StateEntry
 from storage.event import StateAt
+from storage.state_records import ALWAYS
 
 MOST_LEVELS: Final = 4
 """How deep branches may lie over each other; a deeper one is laid over branch 0 anew."""
@@ -32,10 +33,14 @@ class Ended(NamedTuple):
 
 
 class Begun(NamedTuple):
-    """What a key of a branch is from revision `first` on; None: removed."""
+    """What a key of a branch is from revision `first` on; None: removed.
+
+    `inherited`: what it is in the state that the branch lies over.
+    """
 
     first: int
     value: StateEntry | None
+    inherited: bool = False
 
 
 @attrs.define(eq=False)
@@ -53,7 +58,7 @@ class Branch:
             if row.first > revision:
                 break
             found = row
-        return found
+        return None if found is None or found.inherited else found
 
 
 class StateTimelines:
@@ -180,6 +185,29 @@ class StateTimelines:
         """As `open`, for a branch that is tried only, under a number of the caller's."""
         self._branches[number] = Branch(parent)
         return StateAt(number, 0)
+
+    def open_given(self, parent: StateAt, changes: Mapping[Key, StateEntry | None]) -> StateAt:
+        """A new branch for a state given from outside: its values hold since before what is known."""
+        number = self.next_branch
+        self.next_branch += 1
+        if self.level(parent) >= MOST_LEVELS:
+            root = self.root(parent)
+            changes = {**self.changes_between(root, parent), **changes}
+            parent = root
+        rows = {key: [Begun(ALWAYS, value)] for key, value in changes.items()}
+        self._branches[number] = Branch(parent, rows=rows)
+        return StateAt(number, 0)
+
+    def forget_upto(self, revision: int) -> None:
+        """What is known of branch 0 up to `revision` may be wrong from now on: it must be read again."""
+        if self._floor < revision:
+            while self._log and self._log[0][0] <= revision:
+                _, key = self._log.popleft()
+                past = self._past[key]
+                del past[0]
+                if not past:
+                    del self._past[key]
+            self._floor = revision
 
     def cut(self, number: int, head: int) -> None:
         """Take back what was added to a branch after revision `head`."""
