@@ -7,7 +7,7 @@ extremity must be the same, in memory and on disk, also where the room is loaded
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from random import Random
 
@@ -98,22 +98,25 @@ class Server:
         """The current state on disk."""
         room = (await self.graph()).room
         states = self.parts.storage.states
-        return await self._read(lambda txn: states.at_txn(txn, room, StateAt(0, states.head_txn(txn, room))))
 
-    async def state(self, at: StateAt) -> State:
-        """A state on disk."""
-        room = (await self.graph()).room
-        return await self._read(lambda txn: self.parts.storage.states.at_txn(txn, room, at))
-
-    async def _read(self, rows_txn: Callable[[Transaction], Sequence[object]]) -> State:
         def look(txn: Transaction) -> State:
-            rows = rows_txn(txn)
-            names = self.parts.storage.strings.values_txn(
-                txn, {n for r in rows for n in (r.type, r.state_key)}
-            )
-            return {(names[row.type], names[row.state_key]): row.event_id for row in rows}
+            return self._state_txn(txn, room, StateAt(0, states.head_txn(txn, room)))
 
-        return await self.database.read("state", look)
+        return await self.database.read("current state", look)
+
+    async def states(self, wanted: Iterable[StateAt]) -> dict[StateAt, State]:
+        """States on disk."""
+        room = (await self.graph()).room
+        asked = set(wanted)
+        return await self.database.read(
+            "states", lambda txn: {at: self._state_txn(txn, room, at) for at in asked}
+        )
+
+    def _state_txn(self, txn: Transaction, room: int, at: StateAt) -> State:
+        storage = self.parts.storage
+        rows = storage.states.at_txn(txn, room, at)
+        names = storage.strings.values_txn(txn, {n for row in rows for n in (row.type, row.state_key)})
+        return {(names[row.type], names[row.state_key]): row.event_id or "" for row in rows}
 
     async def extremities(self) -> set[str]:
         room = (await self.graph()).room
@@ -121,11 +124,15 @@ class Server:
         numbers = await self.database.read("extremities", lambda t: storage.rooms.extremities_txn(t, room))
         return {stored.event.event_id for stored in (await storage.events.get(numbers)).values()}
 
-    async def refusal(self, stored: StoredEvent) -> str | None:
-        """The number of the rule that an event was rejected or soft-failed by."""
+    async def refusals(self, numbers: Iterable[int]) -> dict[int, str]:
+        """The numbers of the rules that events were rejected or soft-failed by."""
         rejections = self.parts.storage.rejections
-        found = await self.database.read("why", lambda txn: rejections.of_event_txn(txn, stored.number))
-        return None if found is None else found.rule
+
+        def look(txn: Transaction) -> dict[int, str]:
+            found = {number: rejections.of_event_txn(txn, number) for number in numbers}
+            return {number: rejection.rule for number, rejection in found.items() if rejection is not None}
+
+        return await self.database.read("why", look)
 
 
 async def follow(server: Server, batches: Sequence[Sequence[Event]], random: Random) -> NaiveRoom:
@@ -161,13 +168,15 @@ async def check_all(server: Server, naive: NaiveRoom) -> None:
     """What is on disk of every event in the end: later events must not have moved older states."""
     stored = await server.parts.storage.events.by_id(naive.events)
     assert stored.keys() == naive.events.keys()
+    states = await server.states(at for one in stored.values() for at in (one.before, one.after) if at)
+    refusals = await server.refusals([one.number for one in stored.values()])
     for event_id, one in stored.items():
         check_verdict(one, naive)
         assert one.before is not None
-        assert await server.state(one.before) == naive.before[event_id]
-        assert await server.state(one.after or one.before) == naive.after[event_id]
+        assert states[one.before] == naive.before[event_id]
+        assert states[one.after or one.before] == naive.after[event_id]
         rule = naive.rejected.get(event_id) or naive.soft_failed.get(event_id)
-        assert await server.refusal(one) == rule
+        assert refusals.get(one.number) == rule
         assert all(one.topo > stored[prev].topo for prev in one.event.prev_events)
 
 
@@ -233,14 +242,16 @@ async def arrives_at_once(
 async def retold(server: Server) -> NaiveRoom:
     """The naive room of all events that were committed, which takes the soft failures from the server."""
     naive = NaiveRoom(server.version)
-    for done in server.parts.committed:
-        for stored in [record.stored for record in done.unit.records if isinstance(record, NewEvent)]:
-            naive.place(stored.event)
-            if stored.soft_failed:
-                naive.soft_failed[stored.event.event_id] = await server.refusal(stored) or ""
-            elif not stored.rejected:
-                naive.extremities.difference_update(stored.event.prev_events)
-                naive.extremities.add(stored.event.event_id)
+    records = [record for done in server.parts.committed for record in done.unit.records]
+    committed = [record.stored for record in records if isinstance(record, NewEvent)]
+    refusals = await server.refusals([stored.number for stored in committed])
+    for stored in committed:
+        naive.place(stored.event)
+        if stored.soft_failed:
+            naive.soft_failed[stored.event.event_id] = refusals[stored.number]
+        elif not stored.rejected:
+            naive.extremities.difference_update(stored.event.prev_events)
+            naive.extremities.add(stored.event.event_id)
     naive.current = naive.resolved(naive.extremities)
     return naive
 
@@ -265,7 +276,7 @@ async def arrives(
 
 # Whoever hunts a failure adds `Phase.shrink`. It takes minutes: each example has databases of its own.
 SETTINGS = settings(
-    max_examples=8,
+    max_examples=6,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
