@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federation.errors import InvalidParam
-from homeserver.rooms.tokens import SyncToken, parse_paging_token, place_token
+from homeserver.rooms.tokens import SyncToken, TimelineStart, parse_paging_token, place_token
 from storage.events import BEGINNING, END, Place
 
 BOUND = 2**62
@@ -28,6 +28,13 @@ def test_a_place_is_read_as_it_was_written(topo: int, position: int) -> None:
     assert isinstance(parsed, Place)
 
 
+@given(topo=numbers, position=numbers)
+def test_the_start_of_a_timeline_is_no_mere_place(topo: int, position: int) -> None:
+    start = TimelineStart(Place(topo, position))
+    assert parse_paging_token(str(start), "from") == start
+    assert parse_paging_token(str(start), "from") != start.place
+
+
 @pytest.mark.parametrize("place", [BEGINNING, END])
 def test_the_ends_of_a_room_are_places(place: Place) -> None:
     assert parse_paging_token(place_token(place), "from") == place
@@ -44,6 +51,8 @@ NO_TOKENS = [
     "t1_1234567890123456789_1",
     "t1_\u0661_1",
     "p1_1_1_1",
+    "s1_1",
+    f"s1_0_{BOUND + 1}",
     "p1__1",
     "p1_1_--1",
     f"p1_{BOUND + 1}_0",
@@ -68,9 +77,10 @@ def test_any_text_is_a_token_or_refused(text: str) -> None:
     except InvalidParam:
         pass
     else:
-        assert text[:3] in ("t1_", "p1_")
+        assert text[:3] in ("t1_", "p1_", "s1_")
 
 
 def test_a_place_is_no_token_of_a_sync() -> None:
-    with pytest.raises(InvalidParam):
-        SyncToken.parse(place_token(Place(1, 1)))
+    for text in (place_token(Place(1, 1)), str(TimelineStart(Place(1, 1)))):
+        with pytest.raises(InvalidParam):
+            SyncToken.parse(text)
