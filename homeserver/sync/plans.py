@@ -291,7 +291,8 @@ def _event(data: AccountData) -> dict[str, Any]:
 def _past(view: RoomView, first: int, last: int, left_at: int | None) -> _Past:
     """`first` and `last` are the revisions of the room where the sync begins and ends."""
     before = view.memberships.at(first)
-    known = before == "join"
+    # A room that is joined with a given state has had that state always, but nobody knew of it.
+    known = before == "join" and first > 0
     return _Past(
         was_listed=before in _LISTED,
         known=known,

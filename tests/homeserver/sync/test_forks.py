@@ -15,6 +15,7 @@ from homeserver.rooms.visibility import DUMMY
 from storage.event import StateAt, StoredEvent
 from storage.events import OutlierPlaced
 from storage.gaps import GapClosed, NewGap
+from storage.memberships import Membership
 from storage.rooms import NewRoom
 from storage.state_records import GivenRow
 from tests.support.following_client import FollowingClient
@@ -336,7 +337,7 @@ def test_paging_back_from_late_events_loses_nothing(room: Room) -> None:
 
 
 def test_a_room_that_was_joined_with_a_given_state(server: SyncServer) -> None:
-    bob = server.bob
+    bob, dan = server.bob, server.dan
     since = bob.sync()["next_batch"]
     room_id = "!given:b.example"
 
@@ -350,33 +351,36 @@ def test_a_room_that_was_joined_with_a_given_state(server: SyncServer) -> None:
         own = await records.event(
             bob.id, MEMBER, {"membership": "join"}, state_key=bob.id, after=StateAt(0, 1)
         )
-        rows = []
-        for stored in (create, theirs):
+        # Another of this server's users is in it, for all that the others know.
+        dans = await records.outlier(dan.id, MEMBER, {"membership": "join"}, state_key=dan.id)
+        rows: list[Any] = [Membership(dan.requester.user, number, "join", dans.number, index=1)]
+        for stored in (create, theirs, dans):
             change = await records.change(stored, StateAt(0, 0))
             rows.append(GivenRow(number, 0, change.type, change.state_key, change.event, change.membership))
         await records.write(
             NewRoom(number, "10"),
             await records.as_outlier(create),
             await records.as_outlier(theirs),
+            await records.as_outlier(dans),
             *rows,
             await records.new(own),
             NewGap(number, "$theirs", own.number, own.topo or 0),
             *await records.revision_of(own),
         )
-        return create, theirs, own
+        return create, theirs, dans, own
 
-    create, theirs, own = in_reactor(join())
-    for query in ({"since": since}, {}):
-        section = bob.sync(**query)["rooms"]["join"][room_id]
+    create, theirs, dans, own = in_reactor(join())
+    for user, query in ((bob, {"since": since}), (bob, {}), (dan, {"since": since}), (dan, {})):
+        section = user.sync(**query)["rooms"]["join"][room_id]
         assert ids(section["timeline"]) == [own.event.event_id]
         assert section["timeline"]["limited"] is True
-        assert set(ids(section["state"])) == {create.event.event_id, theirs.event.event_id}
+        assert set(ids(section["state"])) == {stored.event.event_id for stored in (create, theirs, dans)}
         for event in section["state"]["events"]:
             assert "membership" not in event["unsigned"]
-        assert section["summary"]["m.joined_member_count"] == 2
+        assert section["summary"]["m.joined_member_count"] == 3
     for path, status in ((theirs, 404), (create, 404), (own, 200)):
         assert bob.get(f"/rooms/{quote(room_id)}/event/{path.event.event_id}").status == status
-    assert len(ok(bob.get(f"/rooms/{quote(room_id)}/state"))) == 3
+    assert len(ok(bob.get(f"/rooms/{quote(room_id)}/state"))) == 4
 
 
 @pytest.mark.parametrize("change", ["resolution", "removal"])
