@@ -10,8 +10,8 @@ import attrs
 
 from federation.graph.batches import AtHand, Incoming
 from federation.graph.hot_room import HotRoom
-from federation.graph.placing import TRIAL, Placement, Trial, real_state
 from federation.graph.recording import Recording
+from federation.graph.trial import TRIAL, Placement, Trial, real_state
 from federation.rules.auth.redactions import may_apply_redaction
 from federation.rules.redaction import redacts
 from storage.event import Event, StoredEvent

@@ -14,9 +14,9 @@ from itertools import pairwise
 import attrs
 
 from federation.graph.batches import AtHand, Incoming
-from federation.graph.placing import TRIAL, Placement, Trial, real_state
 from federation.graph.recording import Recording
 from federation.graph.timelines import StateTimelines
+from federation.graph.trial import TRIAL, Placement, Trial, real_state
 from storage.event import StateAt, StoredEvent
 from storage.gaps import GapClosed, NewGap
 from storage.rejections import NewRejection

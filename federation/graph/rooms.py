@@ -13,9 +13,12 @@ import attrs
 from federation.errors import RoomInUse
 from federation.graph.batches import Incoming
 from federation.graph.drafts import Draft, RecordsOf, Request, no_records
+from federation.graph.graph_tools import GraphTools
 from federation.graph.loading import LoadedRoom
 from federation.graph.outliers import Learnt
-from federation.graph.room import GraphTools, Received, RoomGone, RoomGraph
+from federation.graph.receiving import Received
+from federation.graph.room import RoomGraph
+from federation.graph.room_memory import RoomGone
 from federation.rules.room_versions import RoomVersion
 from storage.event import Event
 from storage.rooms import NewRoom

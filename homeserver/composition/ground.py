@@ -9,8 +9,8 @@ from typing import Any
 import attrs
 
 from federation.graph.building import EventBuilder
+from federation.graph.graph_tools import GraphTools
 from federation.graph.out_of_band import OutOfBandMemberships
-from federation.graph.room import GraphTools
 from federation.graph.rooms import RoomGraphs
 from federation.signing_key import load_signing_keys
 from federation.workers import Workers

@@ -10,7 +10,7 @@ import attrs
 
 from federation.graph.current_state import CurrentState, StateEntry
 from federation.graph.drafts import Draft, RecordsOf, Request, no_records
-from federation.graph.room import RoomGone
+from federation.graph.room_memory import RoomGone
 from federation.graph.rooms import RoomGraphs
 from federation.rules.canonical_json import encode_canonical
 from homeserver.rooms.checks import check_joined, not_in_room

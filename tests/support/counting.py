@@ -9,7 +9,7 @@ import attrs
 from twisted.internet import reactor
 
 from federation.graph.building import EventBuilder
-from federation.graph.room import GraphTools
+from federation.graph.graph_tools import GraphTools
 from federation.graph.rooms import RoomGraphs
 from federation.workers import Workers
 from homeserver.push.committed_counts import CommittedCounts

@@ -12,7 +12,8 @@ from twisted.internet import reactor
 from federation.graph.building import EventBuilder
 from federation.graph.contributors import Contributor
 from federation.graph.drafts import Draft, Request
-from federation.graph.room import GraphTools, RoomGraph
+from federation.graph.graph_tools import GraphTools
+from federation.graph.room import RoomGraph
 from federation.graph.rooms import RoomGraphs
 from federation.rules.room_versions import ROOM_VERSIONS
 from federation.workers import Workers

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from federation.graph.batches import Incoming
 from federation.graph.current_state import Key, StateEntry
-from federation.graph.room import Received, RoomGraph
+from federation.graph.receiving import Received
+from federation.graph.room import RoomGraph
 from storage.engine.database import Database, Transaction
 from storage.event import Event, StateAt
 from storage.gaps import Gap

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Takes in events of a room from outside: judges them, stores them, and settles the current state.
+
+A batch is tried on the room as it is, without waiting. What the try lacks is read, or resolved, outside the
+room's writer; local events go on meanwhile. Then it is tried again on the room as it is by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from federation.graph.applying import Applying
+from federation.graph.backfilling import Backfilling
+from federation.graph.batches import AtHand, Incoming, Lacking
+from federation.graph.hot_room import HotRoom
+from federation.graph.placing import Placing
+from federation.graph.room_memory import RoomMemory
+from federation.graph.trial import Trial
+from storage.event import StoredEvent
+from storage.write_queue import RoomReloaded
+
+_REBUILDS: Final = 20
+"""How often a batch is judged again on a room that was loaded again, before it is given up."""
+
+_PIECE: Final = 100
+"""So many events from outside are placed without a pause."""
+
+
+@attrs.frozen
+class Received:
+    """What became of a batch from outside: the events that were stored, and those that could not be placed.
+
+    `lacking`: by event id, the events that it refers to and that nobody here knows.
+    """
+
+    stored: Sequence[StoredEvent]
+    lacking: Mapping[str, frozenset[str]]
+
+
+@attrs.frozen
+class Receiving:
+    """Takes in events from outside into one room."""
+
+    memory: RoomMemory
+
+    async def receive(self, incoming: Incoming, new_room: Sequence[Any] = ()) -> Received:
+        """Take in events from outside: judge them, store them in the graph, and settle the current state.
+
+        Each event must have passed the checks on receipt up to its hash. Long batches are taken in pieces,
+        except of older events.
+        `new_room` are records that go before the first events of a room that is not stored yet.
+        Raises what `WriteQueue.submit` raises.
+        """
+        memory = self.memory
+        stored: list[StoredEvent] = []
+        lacking: dict[str, frozenset[str]] = {}
+        for piece in incoming.pieces(_PIECE):
+            await memory.receiving.acquire()
+            try:
+                received = await self.receive_piece(piece, new_room)
+            finally:
+                memory.receiving.release()
+            memory.tidy()
+            new_room = ()
+            stored.extend(received.stored)
+            lacking |= received.lacking
+        return Received(stored, lacking)
+
+    async def receive_piece(self, incoming: Incoming, new_room: Sequence[Any] = ()) -> Received:
+        """As `receive`, for a batch that is placed without a pause; `RoomMemory.receiving` must be held."""
+        memory = self.memory
+        for _ in range(_REBUILDS):
+            hot = await memory.loaded()
+            at_hand = await memory.tools.inbound.read(memory.room, incoming, hot.state.version)
+            trial = await self._placed(hot, incoming, at_hand)
+            if trial is None:
+                continue
+            recording = memory.recording(hot)
+            recording.records.extend(new_room)
+            try:
+                entering = Backfilling if incoming.backfilled else Applying
+                entering(recording, incoming, at_hand, trial).apply()
+            except BaseException:
+                hot.epoch.broken = True  # what was added to memory will not be written
+                raise
+            if not recording.records:
+                return Received((), trial.lacking)
+            try:
+                return Received(await memory.commit(recording), trial.lacking)
+            except RoomReloaded:
+                continue
+        raise RoomReloaded(f"gave up on events of {memory.room_id} after {_REBUILDS} tries")
+
+    async def _placed(self, hot: HotRoom, incoming: Incoming, at_hand: AtHand) -> Trial | None:
+        """The trial of a batch that succeeded on the room as it is now; None where the room was reloaded."""
+        memory = self.memory
+        while memory.is_now(hot):
+            placing = Placing(hot, incoming, at_hand)
+            try:
+                trial = placing.attempt()
+                unnumbered = [n for n in placing.names() if memory.tools.strings.known(n) is None]
+                if not unnumbered:
+                    return trial
+                placing.undo()
+                await memory.tools.strings.intern(unnumbered)
+            except Lacking as lacking:
+                try:
+                    await memory.tools.inbound.provide(memory.room, hot, at_hand, placing, lacking)
+                finally:
+                    placing.undo()
+        return None
