@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Power levels: what they are in a room, and who may change them.
 
-spec: client-server-api, "m.room.power_levels"; rooms, "Authorisation rules", 9 (version 11), 10 (version 12).
+spec: client-server-api, "m.room.power_levels"; rooms, "Authorisation rules", 9 (version 11).
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def check_power_levels(
         if named:
             reason = f"{min(named)} is a creator of the room and cannot be given a power level"
             raise refused(version, Rule.LEVELS_OF_CREATORS, reason)
-    # 9.4: the first one is allowed.
+    # 9.4: the first one in the room is allowed.
     if current is None:
         return
     _check_changes(event, current.content, levels, version)

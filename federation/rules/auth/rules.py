@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The authorisation rules, in their order. spec: rooms, "Authorisation rules"."""
+"""The authorisation rules, in their order. spec: rooms, "Authorisation rules".
+
+Numbers in comments are those of version 11, unless they name another; `rule_numbers` has all.
+"""
 
 from __future__ import annotations
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from federation.rules.auth.rules import check_auth
 from federation.rules.auth.selection import check_auth_events
@@ -201,6 +203,81 @@ def test_a_banned_user_is_heard_by_older_state_alone(version: RoomVersion) -> No
     check_auth(late, auth_state(late, room.events, version), version)
     with pytest.raises(AuthRefused, match="is not in the room"):
         check_auth(late, room.auth_state, version)
+
+
+KEYS = [
+    *("membership", "third_party_invite", "join_authorised_via_users_server", "join_rule", "users", "events"),
+    *(
+        "notifications",
+        "users_default",
+        "redact",
+        "ban",
+        "creator",
+        "additional_creators",
+        "m.federate",
+        "public_keys",
+    ),
+]
+NAMES = st.sampled_from([CREATOR, USER, "token", "join", "invite", "public", "knock", "restricted", "-7 "])
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | NAMES
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=3)
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            NAMES | st.sampled_from(["signed", "mxid", "token", "public_key"]), inner, max_size=3
+        )
+    ),
+    max_leaves=4,
+)
+CONTENTS = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4)
+TYPES = st.sampled_from(
+    [
+        "m.room.create",
+        "m.room.member",
+        "m.room.power_levels",
+        "m.room.join_rules",
+        "m.room.third_party_invite",
+        "m.room.aliases",
+        "m.room.redaction",
+        "m.room.message",
+    ]
+)
+
+
+@given(
+    st.tuples(TYPES, st.none() | st.sampled_from([USER, CREATOR, "", "b.example"]), CONTENTS),
+    st.tuples(CONTENTS, st.none() | CONTENTS, st.none() | CONTENTS, CONTENTS),
+    st.sampled_from(["join", "leave", "invite", "ban"]),
+)
+@settings(max_examples=25)
+def test_any_content_is_allowed_or_refused(
+    version: RoomVersion,
+    judged: tuple[str, str | None, dict[str, Any]],
+    state: tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any] | None, dict[str, Any]],
+    membership: str,
+) -> None:
+    """Remote contents have any form: in the event, and in the state that it is judged by."""
+    event_type, state_key, content = judged
+    create, levels, join_rules, invite = state
+    pending = Facts(version).event("m.room.third_party_invite", CREATOR, invite, state_key="token")
+    facts = Facts(
+        version,
+        members={USER: membership},
+        levels=levels,
+        join_rule=join_rules,
+        create=create,
+        invites={"token": pending},
+    )
+    event = facts.event(event_type, USER, content, state_key=state_key, redacts=content.get("redact"))
+    refused = facts.refusal(event)
+    assert refused is None or refused in version.rule_numbers.values()
 
 
 def test_reasons_are_for_people(version: RoomVersion) -> None:
