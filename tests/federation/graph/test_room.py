@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from federation.graph.contributors import Appended, Contribution, EventCounts
 from federation.graph.current_state import CurrentState
 from federation.graph.drafts import Draft
-from federation.graph.room import RoomGone
+from federation.graph.room_memory import RoomGone
 from federation.rules.errors import AuthRefused, EventTooLarge
 from storage.aliases import Alias
 from storage.engine.database import Database
