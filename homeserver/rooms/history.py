@@ -119,8 +119,12 @@ class RoomView:
     def membership_at(self, stored: StoredEvent) -> str | None:
         """The user's membership at the event, with what the event changes of it; None where it is unknown."""
         state = stored.after or stored.before
-        standing = None if state is None else self._standing(state)
-        return None if standing is None else standing.membership
+        if state is None:
+            return None
+        if state.branch:
+            standing = self.branches.get(state)
+            return None if standing is None else standing.membership
+        return self.memberships.at(state.revision) or "leave"
 
     def _joined_since(self, state: StateAt) -> bool:
         """Whether the user has joined the room since it was in this state.
@@ -143,12 +147,14 @@ class RoomView:
 
 def states_on_branches(events: Iterable[StoredEvent]) -> set[StateAt]:
     """The states before and after the events that are not on branch 0."""
-    return {
-        state
-        for stored in events
-        for state in (stored.before, stored.after)
-        if state is not None and state.branch
-    }
+    found = set()
+    for stored in events:
+        before, after = stored.before, stored.after
+        if before is not None and before.branch:
+            found.add(before)
+        if after is not None and after.branch:
+            found.add(after)
+    return found
 
 
 class History:
@@ -208,6 +214,8 @@ class History:
 
         What they mean comes out of one look at the database.
         """
+        if not any(states.values()):
+            return views
         asked = {
             room: on_branches for room in states if (on_branches := [s for s in states[room] if s.branch])
         }
@@ -216,13 +224,13 @@ class History:
         for room, standings in (await self._read_standings(views, missing)).items():
             for state, standing in standings.items():
                 found[room][state] = self._standings[room, views[room].user, state] = standing
-        if not found:
-            return views
         more = {room: attrs.evolve(views[room], branches=known) for room, known in found.items()}
         return {**views, **more}
 
     async def extended_view(self, view: RoomView, states: Collection[StateAt]) -> RoomView:
         """As `extended`, of one room."""
+        if not states:
+            return view
         return (await self.extended({view.room: view}, {view.room: states}))[view.room]
 
     def _known(self, view: RoomView, states: Iterable[StateAt]) -> dict[StateAt, Standing]:

@@ -135,7 +135,8 @@ class Paging:
         while True:
             rows = await self._rows(room.room, span, wanted)
             most = limit - len(found.chosen) if wish.is_everything else _AT_ONCE
-            view = await self._history.extended_view(view, {r.before for r in rows if r.before is not None})
+            states = {row.before for row in rows if row.before is not None and row.before.branch}
+            view = await self._history.extended_view(view, states)
             considered, candidates = _candidates(rows[: wanted - 1], _Shows(view), most)
             stored = await self._storage.events.get(row.number for row in candidates)
             view = await self._history.extended_view(view, states_on_branches(stored.values()))

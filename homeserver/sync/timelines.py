@@ -104,12 +104,14 @@ class Timelines:
         wanted: Sequence[TimelineOf],
         placed: Mapping[int, Sequence[Placed]],
         stored: Mapping[int, StoredEvent],
-    ) -> list[TimelineOf]:
+    ) -> Sequence[TimelineOf]:
         """With views that know the states of these events."""
-        views = await self._history.extended(
-            {one.room: one.view for one in wanted},
-            {room: states_on_branches(stored[p.number] for p in places) for room, places in placed.items()},
-        )
+        states = {
+            room: states_on_branches([stored[p.number] for p in places]) for room, places in placed.items()
+        }
+        if not any(states.values()):
+            return wanted
+        views = await self._history.extended({one.room: one.view for one in wanted}, states)
         return [attrs.evolve(one, view=views[one.room]) for one in wanted]
 
     def _after_last_gap(self, one: TimelineOf) -> TimelineOf:
