@@ -220,14 +220,20 @@ async def test_small_blocks_are_merged(database: Database) -> None:
     assert await ask(fresh, room, states) == states.true_difference(crowd.truth)
 
 
-async def test_two_that_index_the_same_room(database: Database) -> None:
+@pytest.mark.parametrize("log_at_least", [1, 7, 25])
+async def test_two_that_index_the_same_room(database_home: DatabaseHome, log_at_least: int) -> None:
     """As when a room moves to another process: whose write comes late reads the index again."""
+    reads: Counter[str] = Counter()
+    database = await open_database(
+        database_home.settings, reactor=reactor, observe=lambda name, *_: reads.update([name])
+    )
     rng, crowd = random.Random(3), Crowd(1)
     crowd.grow(10, rng)
     storing, room = await stored(database, crowd)
-    both = [chains_over(database, log_at_least=1) for _ in range(2)]
+    both = [chains_over(database, log_at_least=log_at_least) for _ in range(2)]
     for _ in range(40):
         written = len(crowd.nodes)
+        crowd.rename(rng.randrange(10))
         asked = [fork(crowd, rng, 2, 2, 10), fork(crowd, rng, 3, 1, 10)]
         await store(storing, room, crowd.nodes[written:])
         rng.shuffle(both)
@@ -235,9 +241,53 @@ async def test_two_that_index_the_same_room(database: Database) -> None:
             [Deferred.fromCoroutine(ask(c, room, s)) for c, s in zip(both, asked, strict=True)]
         )
         assert found == [s.true_difference(crowd.truth) for s in asked]
+    for chains in both:  # whoever is late writes at the second try
+        written = len(crowd.nodes)
+        asked.append(fork(crowd, rng, 2, 2, 10))
+        await store(storing, room, crowd.nodes[written:])
+        for _ in range(2):
+            assert await ask(chains, room, asked[-1]) == asked[-1].true_difference(crowd.truth)
+    reads.clear()
     fresh = chains_over(database)
-    for states in asked:
+    for states in asked[-2:]:
         assert await ask(fresh, room, states) == states.true_difference(crowd.truth)
+    if log_at_least == 1:
+        assert reads == {"auth index": 1}  # all is in the log, whoever wrote it
+    await database.close()
+
+
+async def test_an_index_that_is_read_again_forgets_what_was_not_written(database: Database) -> None:
+    crowd = Crowd(1)
+    unconflicted = frozenset({crowd.set(member(1), [CREATE, POWER])})
+    asked = [
+        States(unconflicted, (frozenset({crowd.set((5, i), [POWER]) for i in users}), frozenset()))
+        for users in ([1], [2, 3, 4, 5])
+    ]
+    _, room = await stored(database, crowd)
+    late, early = chains_over(database, log_at_least=8), chains_over(database, log_at_least=1)
+    assert await ask(late, room, asked[0]) == set()
+    other = States(frozenset(), (frozenset({crowd.state[RULES]}), frozenset()))
+    assert await ask(early, room, other) == other.true_difference(crowd.truth)
+    assert await ask(late, room, asked[1]) == set()  # it would write now, and is late
+    assert await ask(late, room, asked[0]) == set()
+
+
+async def test_what_is_unstored_is_not_indexed(database: Database) -> None:
+    """A write may fail: what was said of it then holds no longer."""
+    crowd = Crowd(1)
+    _, room = await stored(database, crowd)
+    create, power = crowd.state[CREATE], crowd.state[POWER]
+    chains = chains_over(database, log_at_least=1)
+    for cited in (create, power):
+        found = await chains.difference(
+            room,
+            [{100}, set()],
+            unconflicted=lambda: (),
+            is_unconflicted=lambda _: False,
+            unstored={100: [cited]},
+        )
+        assert found == {cited} | crowd.truth.chain(cited)
+    assert await ask(chains, room, States(frozenset(), (frozenset({100}), frozenset()))) == set()
 
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 7, b"\1\0\0\0\0\0\0\0", b"\2\0\0\0\0\0\0\0" + b"\0" * 24])
