@@ -41,6 +41,7 @@ class Appending:
         """
         memory = self.memory
         for _ in range(_REBUILDS):
+            await memory.quiet()
             hot = await memory.loaded()
             drafts = request(hot.state)
             if not drafts:

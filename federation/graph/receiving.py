@@ -25,6 +25,9 @@ from storage.write_queue import RoomReloaded
 _REBUILDS: Final = 20
 """How often a batch is judged again on a room that was loaded again, before it is given up."""
 
+_PATIENCE: Final = 3
+"""So many resolutions that local events made useless are borne, before these have to wait."""
+
 _PIECE: Final = 100
 """So many events from outside are placed without a pause."""
 
@@ -62,6 +65,7 @@ class Receiving:
             try:
                 received = await self.receive_piece(piece, new_room)
             finally:
+                memory.end_quiet()
                 memory.receiving.release()
             memory.tidy()
             new_room = ()
@@ -97,6 +101,7 @@ class Receiving:
     async def _placed(self, hot: HotRoom, incoming: Incoming, at_hand: AtHand) -> Trial | None:
         """The trial of a batch that succeeded on the room as it is now; None where the room was reloaded."""
         memory = self.memory
+        resolutions = 0
         while memory.is_now(hot):
             placing = Placing(hot, incoming, at_hand)
             try:
@@ -107,6 +112,9 @@ class Receiving:
                 placing.undo()
                 await memory.tools.strings.intern(unnumbered)
             except Lacking as lacking:
+                resolutions += lacking.states is not None
+                if resolutions > len(incoming.events) + _PATIENCE:
+                    memory.ask_for_quiet()
                 try:
                     await memory.tools.inbound.provide(memory.room, hot, at_hand, placing, lacking)
                 finally:

@@ -26,7 +26,8 @@ class RoomGone(Exception):
 class RoomMemory:
     """A room in memory, and the way of its units into the write queue.
 
-    `receiving` is held by whoever takes in events from outside: one batch at a time.
+    `receiving` is held by whoever takes in events from outside: one batch at a time. Local events go on
+    meanwhile, unless they keep it from coming to an end.
     """
 
     def __init__(self, *, room: int, room_id: str, tools: GraphTools) -> None:
@@ -34,6 +35,7 @@ class RoomMemory:
         self.room_id = room_id
         self.tools = tools
         self.receiving = DeferredLock()
+        self._quiet: Deferred[None] | None = None
         self._hot: HotRoom | None = None
         self._loading: Deferred[None] | None = None
         self._in_flight = 0
@@ -43,6 +45,22 @@ class RoomMemory:
     def is_idle(self) -> bool:
         """Whether nothing of the room waits to be written, so that it may leave memory."""
         return self._in_flight == 0 and self._loading is None and not self.receiving.locked
+
+    async def quiet(self) -> None:
+        """Return when local events may be appended: now, unless a batch from outside asked for quiet."""
+        while self._quiet is not None:
+            await _end_of(self._quiet)
+
+    def ask_for_quiet(self) -> None:
+        """Let no local event begin before `end_quiet`: the room changes faster than a batch can be placed."""
+        if self._quiet is None:
+            self._quiet = Deferred()
+
+    def end_quiet(self) -> None:
+        """Local events go on."""
+        quiet, self._quiet = self._quiet, None
+        if quiet is not None:
+            quiet.callback(None)
 
     async def loaded(self) -> HotRoom:
         """The room as its next event finds it. Raises `RoomGone`, `DatabaseUnavailable`."""

@@ -253,7 +253,7 @@ class StateTimelines:
     def forget_old(self) -> None:
         """Raise the floor where much is remembered, and drop branches when there are many."""
         if len(self._log) > 2 * _REMEMBERED:
-            while len(self._log) > _REMEMBERED or self._log[0][0] == self._floor:
+            while self._log and (len(self._log) > _REMEMBERED or self._log[0][0] == self._floor):
                 self._floor, key = self._log.popleft()
                 past = self._past[key]
                 del past[0]
