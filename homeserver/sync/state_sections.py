@@ -89,19 +89,21 @@ class StateSections:
         changes = await self._states.changes(
             {one.room: (one.known_at, one.upto) for one in wanted if not one.whole}
         )
-        bases = await self._states.starts({one.room: (_start(one), one.upto) for one in wanted if one.whole})
+        bases = await self._states.starts(
+            {one.room: (_start(one.timeline, one.upto), one.upto) for one in wanted if one.whole}
+        )
         names = await self._names(wanted)
         settled = {}
         for one in wanted:
             base, changed = bases[one.room] if one.whole else (None, changes[one.room])
-            final = {(row.type, row.state_key): row.event for _, _, row in changed}
-            last = last_events(one.timeline, names)
+            last = last_events(one.timeline, names) if names else {}
+            final = {(row.type, row.state_key): row.event for _, _, row in changed} if last else {}
             if not last.keys() <= final.keys():
                 # Of a fork that the state did not follow, or in the state before it took its place.
                 before = base if base is not None else await self._at(one.room, one.upto)
                 final = {key: row.event for key in last if (row := before.get(key)) is not None} | final
             timeline, shown = consistent(one.timeline, last, final)
-            start = _start(attrs.evolve(one, timeline=timeline))
+            start = _start(timeline, one.upto)
             if one.whole and timeline is not one.timeline:
                 base = (await self._states.starts({one.room: (start, one.upto)}))[one.room][0]
                 changed = [change for change in changed if change.position > start]
@@ -189,9 +191,10 @@ class StateSections:
         return await self._storage.strings.intern(names) if names else {}
 
 
-def _start(one: StateOf) -> int:
-    start = one.timeline.start
-    return one.upto if start is None else start
+def _start(timeline: Timeline, upto: int) -> int:
+    """The position at which the timeline starts; where it is empty, `upto`."""
+    start = timeline.start
+    return upto if start is None else start
 
 
 def last_events(timeline: Timeline, names: Mapping[str, int]) -> dict[tuple[int, int], tuple[int, int]]:
