@@ -155,7 +155,9 @@ class Sections:
         wanted = [
             one.one.room
             for one in settled
-            if one.one.whole or any(change.row.type in types for change in one.changes)
+            if one.one.whole
+            or any(change.row.type in types for change in one.changes)
+            or any(stored.event.type == "m.room.redaction" for stored in one.timeline.events)
         ]
         return await self._summaries.of(wanted) if wanted else {}
 

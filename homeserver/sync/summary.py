@@ -50,13 +50,22 @@ class Summary:
         return summary
 
 
+@attrs.frozen
+class _Known:
+    """A summary, the state that it is of, and how the events stood that may name the room."""
+
+    state: StateMap
+    naming: Mapping[int, str | None]
+    summary: Summary
+
+
 class Summaries:
-    """Summaries of rooms, computed again when the current state has changed."""
+    """Summaries of rooms, computed again when the current state has changed, or its name was redacted."""
 
     def __init__(self, *, storage: Storage, states: RoomStates) -> None:
         self._storage = storage
         self._states = states
-        self._known: LRUCache[int, tuple[StateMap, Summary]] = cache_of_entries(5_000)
+        self._known: LRUCache[int, _Known] = cache_of_entries(5_000)
 
     async def types(self) -> Set[int]:
         """The numbers of the types of state events that a summary is made of."""
@@ -69,17 +78,24 @@ class Summaries:
         missing: dict[int, StateMap] = {}
         for room, state in states.items():
             known = self._known.get(room)
-            if known is not None and known[0] is state:
-                found[room] = known[1]
+            if known is not None and known.state is state and self._is_named_as_before(known):
+                found[room] = known.summary
             else:
                 missing[room] = state
         if missing:
-            for room, summary in (await self._compute(missing)).items():
-                self._known[room] = (missing[room], summary)
-                found[room] = summary
+            for room, known in (await self._compute(missing)).items():
+                self._known[room] = known
+                found[room] = known.summary
         return found
 
-    async def _compute(self, states: Mapping[int, StateMap]) -> dict[int, Summary]:
+    def _is_named_as_before(self, known: _Known) -> bool:
+        cached = self._storage.events.cached
+        return all(
+            (stored := cached(number)) is not None and stored.redacted_by == redacted_by
+            for number, redacted_by in known.naming.items()
+        )
+
+    async def _compute(self, states: Mapping[int, StateMap]) -> dict[int, _Known]:
         numbers = await self._storage.strings.intern(["m.room.member", "", *_NAMING])
         counted = {room: _count(state, numbers["m.room.member"]) for room, state in states.items()}
         naming = {
@@ -90,15 +106,18 @@ class Summaries:
         events = await self._storage.events.get(
             event for of_room in naming.values() for event in of_room if event is not None
         )
-        return {
-            room: Summary(
+        computed = {}
+        for room, (joined, invited, first) in counted.items():
+            named_by = [events[event] for event in naming[room] if event in events]
+            summary = Summary(
                 joined=joined,
                 invited=invited,
                 candidates=[users[user] for user in first],
-                is_named=any(_names(events[event]) for event in naming[room] if event in events),
+                is_named=any(_names(stored) for stored in named_by),
             )
-            for room, (joined, invited, first) in counted.items()
-        }
+            naming_now = {stored.number: stored.redacted_by for stored in named_by}
+            computed[room] = _Known(states[room], naming_now, summary)
+        return computed
 
 
 def _count(state: StateMap, member: int) -> tuple[int, int, Sequence[int]]:

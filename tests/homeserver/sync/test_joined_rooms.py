@@ -361,6 +361,17 @@ def test_unread_counts_by_thread(server: SyncServer) -> None:
     assert room["unread_thread_notifications"] == {root: {"notification_count": 2, "highlight_count": 1}}
 
 
+def test_heroes_of_a_room_whose_name_is_redacted(server: SyncServer) -> None:
+    room_id = server.alice.create_room(preset="public_chat")
+    server.bob.join(room_id)
+    named = server.alice.state(room_id, "m.room.name", {"name": "Somewhere"})
+    since = token(server.alice)
+    assert "m.heroes" not in server.alice.sync()["rooms"]["join"][room_id]["summary"]
+    ok(server.alice.redact(room_id, named, "t"))
+    assert news(server.alice, since, room_id)["summary"]["m.heroes"] == [server.bob.id]
+    assert server.alice.sync()["rooms"]["join"][room_id]["summary"]["m.heroes"] == [server.bob.id]
+
+
 def test_heroes(server: SyncServer) -> None:
     room_id = public_room(server.alice)
     since = token(server.alice)
