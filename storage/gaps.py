@@ -32,9 +32,9 @@ _OF_ROOMS = Batch(
     columns={"room": INTEGER},
 )
 _OF_EVENTS = Batch(
-    "SELECT g.room, g.event_id, g.referrer, g.topo FROM v JOIN gaps g ON g.event_id = v.event_id"
-    " ORDER BY g.topo DESC, g.referrer",
-    columns={"event_id": BYTES},
+    "SELECT g.room, g.event_id, g.referrer, g.topo FROM v JOIN gaps g"
+    " ON g.room = v.room AND g.event_id = v.event_id ORDER BY g.topo DESC, g.referrer",
+    columns={"room": INTEGER, "event_id": BYTES},
 )
 
 
@@ -86,9 +86,13 @@ class Gaps:
             found[row[0]].append(_gap(row))
         return found
 
-    def referrers_txn(self, txn: Transaction, event_ids: Iterable[str]) -> dict[str, list[Gap]]:
-        """For those of `event_ids` that are missing: the gaps that they are, the highest `topo` first."""
-        rows = [(packed,) for packed in sorted({pack_event_id(event_id) for event_id in event_ids})]
+    def referrers_txn(self, txn: Transaction, room: int, event_ids: Iterable[str]) -> dict[str, list[Gap]]:
+        """For those of `event_ids` that are missing in the room: the gaps that they are, the highest `topo`
+        first.
+
+        What events of other rooms name says nothing of this one.
+        """
+        rows = [(room, packed) for packed in sorted({pack_event_id(event_id) for event_id in event_ids})]
         found: dict[str, list[Gap]] = {}
         for row in txn.batch(_OF_EVENTS, rows):
             gap = _gap(row)

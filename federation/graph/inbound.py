@@ -54,7 +54,7 @@ class InboundReader:
             return (
                 self.events.graph_rows_txn(txn, {*own, *referred, *cited}),
                 self.events.waiting_redactions_txn(txn, own),
-                self.gaps.referrers_txn(txn, own),
+                self.gaps.referrers_txn(txn, room, own),
             )
 
         rows, waiting, gaps = await self.database.read("read for a batch", look)
