@@ -86,7 +86,7 @@ _NUMBERS_BY_ID = Batch(
 )
 _GRAPH_ROWS = Batch(
     "SELECT e.event_id, e.event, e.position, e.topo, e.before_branch, e.before_revision, e.after_branch,"
-    " e.after_revision, e.status FROM v JOIN events e ON e.event_id = v.event_id",
+    " e.after_revision, e.status, e.room FROM v JOIN events e ON e.event_id = v.event_id",
     columns={"event_id": BYTES},
 )
 _IDS_BY_NUMBER = Batch(
@@ -167,6 +167,7 @@ class PlacedState(NamedTuple):
 class GraphRow:
     """What the graph asks of an event that others refer to, without reading it; as in `StoredEvent`."""
 
+    room: int
     number: int
     position: int | None
     topo: int | None
@@ -480,8 +481,10 @@ def _placed(rows: Sequence[tuple[Any, ...]]) -> list[Placed]:
 
 
 def _graph_row(row: tuple[Any, ...]) -> GraphRow:
-    _, number, position, topo, before_branch, before_revision, after_branch, after_revision, status = row
+    number, position, topo, *states, status, room = row[1:]
+    before_branch, before_revision, after_branch, after_revision = states
     return GraphRow(
+        room=room,
         number=number,
         position=position,
         topo=topo,

@@ -11,13 +11,11 @@ import attrs
 from federation.graph.current_state import CurrentState
 from federation.graph.drafts import Draft
 from federation.rules.auth.selection import auth_event_keys
+from federation.rules.event_json import largest_integer
 from federation.rules.room_versions import RoomVersion
 from federation.rules.signing import SigningKey, build_event
 from storage.event import Event, StateAt, StoredEvent
 from storage.runtime.clock import Clock, milliseconds
-
-MAX_DEPTH = 2**53 - 1
-"""The largest depth that canonical JSON can hold. spec: rooms, "Event format"."""
 
 
 @attrs.frozen
@@ -62,7 +60,7 @@ class EventBuilder:
         """
         fields = self._fields(draft, state.version)
         fields["room_id"] = room_id
-        fields["depth"] = min(1 + max(e.depth for e in extremities), MAX_DEPTH)
+        fields["depth"] = min(1 + max(e.depth for e in extremities), largest_integer(state.version))
         fields["prev_events"] = [e.event_id for e in extremities]
         fields["auth_events"] = self.auth_events(draft, state)
         return build_event(

@@ -34,6 +34,7 @@ class HotRoom:
     `reference_hashes` are kept where the room version writes them into events.
     """
 
+    room_id: str
     epoch: RoomEpoch
     extremities: list[Extremity]
     timelines: StateTimelines

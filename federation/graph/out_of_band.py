@@ -18,10 +18,10 @@ import attrs
 from twisted.internet.defer import DeferredLock
 
 from federation.errors import Forbidden, InvalidParam
-from federation.graph.building import MAX_DEPTH
 from federation.graph.stripped_state import prune_stripped_state, senders_of
 from federation.rules.canonical_json import decode_json
 from federation.rules.errors import InvalidIdentifier
+from federation.rules.event_json import largest_integer
 from federation.rules.hashing import reference_hash
 from federation.rules.identifiers import server_of
 from federation.rules.room_versions import RoomVersion, room_version
@@ -298,7 +298,7 @@ class OutOfBandMemberships:
             "room_id": ended.room_id,
             "content": content,
             "origin_server_ts": milliseconds(self._clock),
-            "depth": min(ended.depth + 1, MAX_DEPTH),
+            "depth": min(ended.depth + 1, largest_integer(current.version)),
             "prev_events": [ended.event_id],
             "auth_events": [ended.event_id],
         }

@@ -16,7 +16,7 @@ from typing import Final
 import attrs
 
 from federation.graph.batches import AtHand, GivenState, Incoming, Lacking, Referrers, StateName
-from federation.graph.building import MAX_DEPTH, Extremity
+from federation.graph.building import Extremity
 from federation.graph.current_state import CurrentState, Key, StateEntry
 from federation.graph.hot_room import HotRoom
 from federation.graph.outliers import cited_by
@@ -99,6 +99,11 @@ class Placing:
         if event.event_id in self._placed:
             return
         row = self._at_hand.rows.get(event.event_id)
+        is_elsewhere = row is not None and row.room != self._hot.epoch.room
+        if is_elsewhere or event.room_id != self._hot.room_id:
+            # In versions 1 and 2 a sender may choose the id of an event of another room.
+            self._trial.lacking[event.event_id] = frozenset()
+            return
         if row is not None and row.topo is not None:
             return
         self._fresh = None
@@ -122,7 +127,7 @@ class Placing:
         if placed is not None:
             return _Predecessor(placed.topo, placed.after or placed.before)
         row = self._at_hand.rows.get(event_id)
-        if row is None or row.topo is None:
+        if row is None or row.topo is None or row.room != self._hot.epoch.room:
             return None
         return _Predecessor(row.topo, row.after or row.before)
 
@@ -139,7 +144,7 @@ class Placing:
         topos = [p.topo for p in predecessors if p.topo is not None]
         if topos or not event.prev_events:
             return 1 + max(topos, default=0)
-        return min(event.depth, self._hot.top + _MOST_AHEAD, MAX_DEPTH)
+        return min(event.depth, self._hot.top + _MOST_AHEAD)
 
     # The state before an event
 
@@ -449,7 +454,7 @@ def older_topos(events: Sequence[Event], gaps: Mapping[str, Referrers]) -> dict[
     below: dict[str, int] = {event_id: referrers.topo for event_id, referrers in gaps.items()}
     for event in reversed(events):
         above = below.get(event.event_id)
-        topo = event.depth if above is None else min(event.depth, above - 1)
+        topo = 0 if above is None else min(event.depth, above - 1)
         topos[event.event_id] = topo
         for prev in event.prev_events:
             below[prev] = min(topo, below.get(prev, topo))

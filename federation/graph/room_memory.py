@@ -100,6 +100,7 @@ class RoomMemory:
     async def _heated(self, loaded: LoadedRoom) -> HotRoom:
         memory = [await c.load(self.room, self.room_id, loaded.state) for c in self.tools.contributors]
         return HotRoom(
+            room_id=self.room_id,
             epoch=RoomEpoch(self.room, loaded.fence),
             extremities=[Extremity.of(stored) for stored in loaded.extremities],
             timelines=StateTimelines(loaded.state, head=loaded.revision, next_branch=loaded.last_branch + 1),

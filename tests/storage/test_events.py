@@ -225,10 +225,10 @@ async def test_where_events_stand_in_the_graph(database: Database) -> None:
         "graph", lambda txn: room.storing.storage.events.graph_rows_txn(txn, [*asked, odd, *asked])
     )
     assert found == {
-        asked[0]: GraphRow(1, base + 1, 7, StateAt(3, -2), StateAt(3, -1), False, False),
-        asked[1]: GraphRow(2, None, None, None, None, True, False),
-        odd: GraphRow(3, base + 2, 8, None, None, False, True),
-        asked[2]: GraphRow(4, -(base + 3), -1, StateAt(0, 0), None, False, False),
+        asked[0]: GraphRow(room.room, 1, base + 1, 7, StateAt(3, -2), StateAt(3, -1), False, False),
+        asked[1]: GraphRow(room.room, 2, None, None, None, None, True, False),
+        odd: GraphRow(room.room, 3, base + 2, 8, None, None, False, True),
+        asked[2]: GraphRow(room.room, 4, -(base + 3), -1, StateAt(0, 0), None, False, False),
     }
     ids = await database.read("ids", lambda txn: room.storing.storage.events.ids_txn(txn, [1, 3, 3, 99]))
     assert ids == {1: asked[0], 3: odd}
