@@ -21,6 +21,7 @@ from homeserver.sync.ignored_users import IgnoredUsers
 from homeserver.sync.invites import Invites
 from homeserver.sync.lazy_members import SentMembers
 from homeserver.sync.plans import Plans
+from homeserver.sync.removed_keys import RemovedKeys
 from homeserver.sync.sections import Sections
 from homeserver.sync.state_sections import StateSections
 from homeserver.sync.summary import Summaries
@@ -47,6 +48,7 @@ def build_sync(ground: Ground, ignored_users: IgnoredUsers) -> Sync:
         presentation=ground.presentation,
         timelines=Timelines(storage=storage, feed=feed, history=history),
         state_sections=StateSections(storage=storage, states=states, sent=SentMembers()),
+        removed_keys=RemovedKeys(storage=storage, states=states),
         summaries=Summaries(storage=storage, states=states),
         ephemeral=ephemeral,
         unread=ground.unread,

@@ -25,12 +25,16 @@ _NO_EVENTS = b'{"events":[]}'
 
 @attrs.frozen(kw_only=True)
 class Told:
-    """A room and what a sync tells of it; all is at hand, so that writing waits for nothing."""
+    """A room and what a sync tells of it; all is at hand, so that writing waits for nothing.
+
+    `removed` are the emptied events of keys that a resolution took out of the state.
+    """
 
     room: int
     room_id: str
     timeline: Timeline
     state: Sequence[StoredEvent]
+    removed: Sequence[dict[str, Any]] = ()
     account_data: Sequence[dict[str, Any]] = ()
     ephemeral: Sequence[dict[str, Any]] = ()
     unread: RoomUnread | None = None
@@ -69,8 +73,14 @@ class Told:
         yield from self._events(timeline.events, looked_up, reader)
         yield b']},"state":{"events":['
         yield from self._events(self.state, looked_up, reader)
+        if self.removed:
+            yield (b"," if self.state else b"") + b",".join(self._of_removed(reader))
         account_data = _encode({"events": self.account_data}) if self.account_data else _NO_EVENTS
         yield b']},"account_data":' + account_data
+
+    def _of_removed(self, reader: Reader) -> list[bytes]:
+        fields = reader.filter.event_fields
+        return [_encode(event if fields is None else fields.of(event)) for event in self.removed]
 
     def _events(self, events: Sequence[StoredEvent], looked_up: LookedUp, reader: Reader) -> Iterator[bytes]:
         fields = reader.filter.event_fields

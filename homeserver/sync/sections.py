@@ -16,6 +16,7 @@ from homeserver.rooms.history import History, RoomView
 from homeserver.rooms.presentation import LookedUp, Presentation
 from homeserver.sync.ephemeral import Ephemeral, Heard
 from homeserver.sync.reader import Reader
+from homeserver.sync.removed_keys import RemovedKeys
 from homeserver.sync.room_json import Told
 from homeserver.sync.state_sections import Settled, StateOf, StateSections
 from homeserver.sync.summary import Summaries, Summary
@@ -69,6 +70,7 @@ class Sections:
         presentation: Presentation,
         timelines: Timelines,
         state_sections: StateSections,
+        removed_keys: RemovedKeys,
         summaries: Summaries,
         ephemeral: Ephemeral,
         unread: UnreadCounts,
@@ -77,6 +79,7 @@ class Sections:
         self._presentation = presentation
         self._timelines = timelines
         self._state_sections = state_sections
+        self._removed_keys = removed_keys
         self._summaries = summaries
         self._ephemeral = ephemeral
         self._unread = unread
@@ -93,6 +96,7 @@ class Sections:
         summaries = await self._summaries_of(settled.values())
         heroes = {room: summary.heroes(reader.requester.user_id) for room, summary in summaries.items()}
         states = await self._state_sections.read(list(settled.values()), heroes, reader)
+        removed = await self._removed_keys.told(settled.values(), reader)
         heard = await self._ephemeral.read(
             {one.room: 0 if one.is_new else reader.after for one in rooms}, reader
         )
@@ -104,6 +108,7 @@ class Sections:
                 room_id=one.room_id,
                 timeline=_shown(settled[one.room].timeline, one.is_new, reader),
                 state=states[one.room],
+                removed=removed.get(one.room, ()),
                 account_data=one.account_data,
                 ephemeral=heard.events.get(one.room, ()),
                 unread=unread.get(one.room),
@@ -129,6 +134,7 @@ class Sections:
             ]
         )
         states = await self._state_sections.read(list(settled.values()), {}, reader)
+        removed = await self._removed_keys.told(settled.values(), reader)
         told = [
             Told(
                 room=one.room,
@@ -139,6 +145,7 @@ class Sections:
                     reader,
                 ),
                 state=states.get(one.room, _NO_STATE),
+                removed=removed.get(one.room, ()),
                 account_data=one.account_data,
             )
             for one in rooms

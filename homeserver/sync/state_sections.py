@@ -57,7 +57,7 @@ class Settled:
 
     @property
     def takes_away(self) -> bool:
-        """Whether keys were removed, of which a sync can tell nothing but in the room's summary."""
+        """Whether keys were removed; what is told of them is found in `removed_keys.py`."""
         return any(change.row.event is None for change in self.changes)
 
     def rows(self) -> dict[tuple[int, int], StateRow]:

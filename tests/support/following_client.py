@@ -34,8 +34,16 @@ class FollowedRoom:
             self.timeline.clear()
             self.messages.clear()
         for event in section["state"]["events"] + timeline["events"]:
-            if "state_key" in event:
-                self.state[event["type"], event["state_key"]] = event["event_id"]
+            if "state_key" not in event:
+                continue
+            key = (event["type"], event["state_key"])
+            if "unsigned" not in event:
+                # What the client holds of the key has lost its effect, and so its content.
+                gone = {"membership": "leave"} if event["type"] == "m.room.member" else {}
+                assert event["content"] == gone
+                assert self.state.pop(key, event["event_id"]) == event["event_id"]
+            else:
+                self.state[key] = event["event_id"]
         for event in timeline["events"]:
             assert event["event_id"] not in self.timeline, "an event came twice"
             self.timeline.append(event["event_id"])
