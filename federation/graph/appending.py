@@ -8,13 +8,13 @@ from typing import Any, Final
 
 import attrs
 
-from federation.graph.applying import redaction_records
 from federation.graph.current_state import CurrentState, Key, StateEntry
 from federation.graph.drafts import Draft, RecordsOf, Request, no_records
 from federation.graph.hot_room import HotRoom
 from federation.graph.loading import LoadedRoom
 from federation.graph.merging import MAX_PREV_EVENTS, Merging
 from federation.graph.recording import Recording
+from federation.graph.redactions import redaction_records
 from federation.graph.reference_hashes import note_reference_hashes
 from federation.graph.room_memory import RoomMemory
 from federation.rules.auth.rules import check_auth

@@ -9,16 +9,12 @@ from typing import Any
 import attrs
 
 from federation.graph.batches import AtHand, Incoming
-from federation.graph.hot_room import HotRoom
 from federation.graph.recording import Recording
+from federation.graph.redactions import Redactions
 from federation.graph.trial import TRIAL, Placement, Trial, real_state
-from federation.rules.auth.redactions import may_apply_redaction
-from federation.rules.redaction import redacts
-from storage.event import Event, StoredEvent
-from storage.events import NewRedaction, RedactionApplied
+from storage.event import StoredEvent
 from storage.gaps import GapClosed, NewGap
 from storage.rejections import NewRejection
-from storage.rooms import ExtremitiesRemoved
 
 
 @attrs.frozen
@@ -34,27 +30,24 @@ class Applying:
         """Enter the events and write the records."""
         recording, hot = self.recording, self.recording.hot
         base = hot.timelines.head
-        if self.incoming.begins_anew and hot.extremities:
-            numbers = tuple(e.number for e in hot.extremities)
-            recording.records.append(ExtremitiesRemoved(recording.room, numbers))
-            hot.extremities = []
+        if self.trial.begins_anew:
+            recording.remove_extremities(tuple(e.number for e in hot.extremities))
+        redactions = Redactions.of(hot, self.at_hand)
         for step in self.trial.steps:
             if step.placement is None:
                 recording.change_state(step.changes, self.trial.kept)
             else:
-                self._enter(step.placement, step.changes, base)
+                self._enter(step.placement, step.changes, base, redactions)
         hot.timelines.make_real(TRIAL, base)
         for number, after in self.trial.touched.items():
             recording.branch(number, after=after, is_new=number >= self.trial.first_branch)
         for states, state in self.trial.resolutions.items():
             hot.resolutions[frozenset(real_state(s, base) for s in states)] = real_state(state, base)
-        recording.records.extend(
-            GapClosed(recording.room, event_id)
-            for event_id in sorted(self.at_hand.gaps)
-            if event_id in {s.event.event_id for s in recording.stored}
-        )
+        recording.records.extend(gaps_closed(recording, self.at_hand))
 
-    def _enter(self, placement: Placement, changes: Mapping[Any, Any], base: int) -> None:
+    def _enter(
+        self, placement: Placement, changes: Mapping[Any, Any], base: int, redactions: Redactions
+    ) -> None:
         recording = self.recording
         row = self.at_hand.rows.get(placement.event.event_id)
         stored = recording.place(
@@ -73,44 +66,29 @@ class Applying:
             replaced=placement.replaced,
             was_outlier=row is not None,
         )
+        if not placement.is_extremity:
+            recording.remove_extremities(placement.replaced)
         if placement.refused is not None:
             recording.records.append(
                 NewRejection(placement.number, placement.refused.rule, placement.refused.reason)
             )
-        recording.records.extend(
-            NewGap(recording.room, missing, placement.number, placement.topo) for missing in placement.missing
-        )
-        others = {**self.at_hand.others, **{s.event.event_id: s for s in recording.stored}}
-        recording.records.extend(redaction_records(recording.hot, stored, others))
-        recording.records.extend(self._redactions_that_waited(stored, others))
-
-    def _redactions_that_waited(
-        self, stored: StoredEvent, others: Mapping[str, StoredEvent]
-    ) -> list[RedactionApplied]:
-        target = stored.event
-        applied = []
-        for number, redaction_id in self.at_hand.waiting_redactions.get(target.event_id, ()):
-            redaction = others.get(redaction_id)
-            if redaction is not None and _may_apply(self.recording.hot, redaction.event, target):
-                applied.append(RedactionApplied(target.event_id, number, redaction_id, stored.number))
-        return applied
+        recording.records.extend(new_gaps(recording.room, placement, self.trial))
+        recording.records.extend(redactions.entered(stored))
 
 
-def redaction_records(
-    hot: HotRoom, stored: StoredEvent, others: Mapping[str, StoredEvent]
-) -> list[NewRedaction]:
-    """The row of an accepted redaction; `others` holds its target, if that is stored."""
-    event = stored.event
-    if event.type != "m.room.redaction" or stored.rejected or stored.soft_failed:
+def new_gaps(room: int, placement: Placement, trial: Trial) -> list[NewGap]:
+    """The prev events of an event that are missing even after the batch."""
+    if not placement.missing:
         return []
-    target_id = redacts(event, hot.state.version)
-    if target_id is None:
-        return []
-    target = others.get(target_id)
-    applied = target is not None and _may_apply(hot, event, target.event)
-    number = target.number if target is not None else None
-    return [NewRedaction(target_id, stored.number, event.event_id, number, applied)]
+    placed = {step.placement.event.event_id for step in trial.steps if step.placement is not None}
+    return [
+        NewGap(room, event_id, placement.number, placement.topo)
+        for event_id in placement.missing
+        if event_id not in placed
+    ]
 
 
-def _may_apply(hot: HotRoom, redaction: Event, target: Event) -> bool:
-    return may_apply_redaction(redaction, target, hot.state.power, hot.state.version)
+def gaps_closed(recording: Recording, at_hand: AtHand) -> list[GapClosed]:
+    """The gaps that the events of a unit fill."""
+    stored = {s.event.event_id for s in recording.stored}
+    return [GapClosed(recording.room, event_id) for event_id in sorted(stored & at_hand.gaps.keys())]

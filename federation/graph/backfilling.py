@@ -13,14 +13,14 @@ from itertools import pairwise
 
 import attrs
 
+from federation.graph.applying import gaps_closed, new_gaps
 from federation.graph.batches import AtHand, Incoming
 from federation.graph.recording import Recording
+from federation.graph.redactions import Redactions
 from federation.graph.timelines import StateTimelines
 from federation.graph.trial import TRIAL, Placement, Trial, real_state
 from storage.event import StateAt, StoredEvent
-from storage.gaps import GapClosed, NewGap
 from storage.rejections import NewRejection
-from storage.rooms import ExtremitiesRemoved
 from storage.state_records import EarlierChange
 
 
@@ -90,9 +90,10 @@ class Backfilling:
         recording.older = True
         placements = [step.placement for step in self.trial.steps if step.placement is not None]
         line = downwards(timelines, self.at_hand, self.trial)
+        redactions = Redactions.of(recording.hot, self.at_hand)
         for i, placement in enumerate(placements):
             # The highest comes first, and so takes the position that is least far below zero.
-            self._enter(placement, line, index=len(placements) - i)
+            self._enter(placement, line, redactions, index=len(placements) - i)
         recording.positions = len(placements)
         if line is not None:
             self._extend(line)
@@ -100,38 +101,31 @@ class Backfilling:
             for number, after in self.trial.touched.items():
                 recording.branch(number, after=after, is_new=number >= self.trial.first_branch)
         self._settle()
-        stored = {s.event.event_id for s in recording.stored}
-        recording.records.extend(
-            GapClosed(recording.room, event_id) for event_id in sorted(stored & self.at_hand.gaps.keys())
-        )
+        recording.records.extend(gaps_closed(recording, self.at_hand))
 
-    def _enter(self, placement: Placement, line: Downwards | None, index: int) -> None:
+    def _enter(
+        self, placement: Placement, line: Downwards | None, redactions: Redactions, index: int
+    ) -> None:
         real = line.real if line is not None else lambda state: state
         recording = self.recording
-        recording.place_older(
-            StoredEvent(
-                placement.event,
-                placement.number,
-                position=None,
-                topo=placement.topo,
-                before=real(placement.before),
-                after=real(placement.after),
-                rejected=placement.rejected,
-            ),
-            index=index,
-            was_outlier=placement.event.event_id in self.at_hand.rows,
+        stored = StoredEvent(
+            placement.event,
+            placement.number,
+            position=None,
+            topo=placement.topo,
+            before=real(placement.before),
+            after=real(placement.after),
+            rejected=placement.rejected,
         )
+        was_outlier = placement.event.event_id in self.at_hand.rows
+        recording.place_older(stored, index=index, was_outlier=was_outlier)
         if placement.refused is not None:
             recording.records.append(
                 NewRejection(placement.number, placement.refused.rule, placement.refused.reason)
             )
-        recording.records.extend(
-            NewGap(recording.room, missing, placement.number, placement.topo) for missing in placement.missing
-        )
-        if placement.replaced:
-            recording.records.append(ExtremitiesRemoved(recording.room, placement.replaced))
-            hot = recording.hot
-            hot.extremities = [e for e in hot.extremities if e.number not in placement.replaced]
+        recording.records.extend(new_gaps(recording.room, placement, self.trial))
+        recording.records.extend(redactions.entered(stored))
+        recording.remove_extremities(placement.replaced)
 
     def _extend(self, line: Downwards) -> None:
         """Write the changes of the trial's branch as earlier ones, the latest first."""
@@ -141,8 +135,10 @@ class Backfilling:
         changes = [
             (begun.first, key) for key, rows in branch.rows.items() for begun in rows if begun.first > 0
         ]
+        earlier = []
         for revision, key in sorted(changes, reverse=True):
             old = timelines.value(StateAt(line.branch, revision - 1), key)
+            earlier.append((line.bottom + revision, key, old))
             self.recording.records.append(
                 EarlierChange(
                     self.recording.room,
@@ -157,7 +153,7 @@ class Backfilling:
         timelines.drop([line.branch] if line.onto == 0 else [line.branch, line.onto])
         timelines.next_branch = self.trial.first_branch
         if line.onto == 0:
-            timelines.forget_upto(line.bottom + branch.head)
+            timelines.learn_earlier(line.bottom + branch.head, line.bottom, earlier)
 
     def _settle(self) -> None:
         """The current state changes where an extremity turned out to have successors."""

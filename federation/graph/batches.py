@@ -51,10 +51,14 @@ class Incoming:
 
 @attrs.frozen
 class Referrers:
-    """Those that refer to a missing event: the smallest `topo` of them, and the states before them."""
+    """Those that refer to a missing event: the smallest `topo` of them, and the states before them.
+
+    `accepted`: one of them at least counts in the graph, being neither refused nor without a known state.
+    """
 
     topo: int
     before: Collection[StateAt | None]
+    accepted: bool
 
 
 @attrs.define

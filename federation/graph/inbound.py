@@ -19,7 +19,7 @@ from federation.graph.timelines import Begun, Ended
 from federation.rules.redaction import redacts
 from federation.rules.room_versions import RoomVersion
 from storage.engine.database import Database, Transaction
-from storage.event import StateAt
+from storage.event import StateAt, StoredEvent
 from storage.events import Events
 from storage.gaps import Gap, Gaps
 from storage.numbers import EventNumbers
@@ -92,6 +92,7 @@ class InboundReader:
             event_id: Referrers(
                 topo=min(gap.topo for gap in of_event),
                 before={stored[gap.referrer].before for gap in of_event if gap.referrer in stored},
+                accepted=any(_counts(stored[gap.referrer]) for gap in of_event if gap.referrer in stored),
             )
             for event_id, of_event in gaps.items()
         }
@@ -138,6 +139,10 @@ class InboundReader:
     async def _named(self, rows: Sequence[TimelineRow]) -> list[tuple[Key, TimelineRow]]:
         names = await self.strings.values({n for row in rows for n in (row.type, row.state_key)})
         return [((names[row.type], names[row.state_key]), row) for row in rows]
+
+
+def _counts(stored: StoredEvent) -> bool:
+    return not stored.rejected and not stored.soft_failed and stored.before is not None
 
 
 def _entry(row: TimelineRow) -> StateEntry | None:

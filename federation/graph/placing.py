@@ -52,6 +52,7 @@ class Placing:
         self._current = hot.head
         self._names: dict[StateAt, StateName] = {}
         self._placed: dict[str, Placement] = {}
+        self._missing: set[str] = set()
         self._views: dict[StateAt, StateView] = {}
         self._powers: dict[str | None, PowerLevels] = {}
         self._fresh: StateAt | None = None
@@ -63,8 +64,10 @@ class Placing:
 
     def attempt(self) -> Trial:
         """Place the batch. Raises `Lacking`; whoever provides what lacks calls `undo` before the next try."""
-        for event in self._incoming.events:
+        for i, event in enumerate(self._incoming.events):
             self._place(event)
+            if i == 0 and self._incoming.begins_anew:
+                self._begin_anew()
         self._settle()
         return self._trial
 
@@ -93,6 +96,13 @@ class Placing:
         timelines.drop([TRIAL, *range(self._trial.first_branch, timelines.next_branch)])
         timelines.next_branch = self._trial.first_branch
 
+    def _begin_anew(self) -> None:
+        """The first event is all that the room has, if it can be."""
+        trial = self._trial
+        trial.begins_anew = bool(trial.extremities)
+        if not trial.begins_anew:
+            trial.extremities = list(self._hot.extremities)
+
     # What an event refers to
 
     def _place(self, event: Event) -> None:
@@ -111,6 +121,10 @@ class Placing:
         missing = tuple(prev for prev, found in known.items() if found is None)
         unknown_auth = [e for e in cited_by(event, self._version) if self._auth_event(e) is None]
         is_older = self._incoming.backfilled
+        if event.event_id in known or (is_older and event.event_id not in self._older):
+            # In versions 1 and 2 an event may follow itself. What is older leads to what is known.
+            self._trial.lacking[event.event_id] = frozenset()
+            return
         if unknown_auth or (missing and event.event_id not in self._incoming.given and not is_older):
             self._trial.lacking[event.event_id] = frozenset((*missing, *unknown_auth))
             return
@@ -120,6 +134,8 @@ class Placing:
         placement = Placement(event, number, topo, before=None, missing=missing)
         # Where some of what comes before it is missing, nobody can say what the state was.
         is_unknown = bool(missing) and event.event_id not in self._incoming.given
+        # What comes before the room is refused, and not worth a state that differs from all others.
+        is_unknown = is_unknown or self._is_too_early(event)
         self._judge(placement, None if is_unknown else self._before(event, predecessors))
 
     def _predecessor(self, event_id: str) -> _Predecessor | None:
@@ -263,14 +279,19 @@ class Placing:
 
     def _check_against_state_before(self, event: Event, before: StateAt | None) -> None:
         """5: by the state before the event, where that is known."""
-        is_first = self._hot.state.create is not None and self._hot.state.create.event_id == event.event_id
-        if event.prev_events or not self._has_begun or is_first:
+        if not self._is_too_early(event):
             if before is not None:
                 self._check(event, before)
             return
         # What has no predecessors comes before the room: only a first create event may.
         check_auth(event, AuthStateOf(), self._version)
         raise AuthRefused("1", "the room has a create event already")
+
+    def _is_too_early(self, event: Event) -> bool:
+        """Whether it has no predecessors and is not what the room began with."""
+        create = self._hot.state.create
+        is_first = create is not None and create.event_id == event.event_id
+        return not event.prev_events and self._has_begun and not is_first
 
     @property
     def _has_begun(self) -> bool:
@@ -325,7 +346,7 @@ class Placing:
                 {},
             )
             return
-        is_newest = event.event_id not in self._at_hand.gaps and not self._incoming.backfilled
+        is_newest = not self._is_followed(event.event_id) and not self._incoming.backfilled
         covers = is_newest and all(e.event_id in event.prev_events for e in extremities)
         changes: dict[Key, StateEntry | None] = {}
         after = None
@@ -338,10 +359,19 @@ class Placing:
             else:
                 after = self._beside(event, placement.number, before)
         replaced = tuple(e.number for e in extremities if e.event_id in event.prev_events)
+        if not is_newest and len(replaced) == len(extremities):
+            # In versions 1 and 2 events may follow each other in a circle; it must have an end.
+            replaced = ()
+        self._missing.update(placement.missing)
         self._add(
             attrs.evolve(placement, before=before, after=after, is_extremity=is_newest, replaced=replaced),
             changes,
         )
+
+    def _is_followed(self, event_id: str) -> bool:
+        """Whether an accepted event of the graph has it, missing up to now, among its prev events."""
+        referrers = self._at_hand.gaps.get(event_id)
+        return event_id in self._missing or (referrers is not None and referrers.accepted)
 
     def _add(self, placement: Placement, changes: Mapping[Key, StateEntry | None]) -> None:
         event = placement.event
@@ -448,14 +478,15 @@ def _key(event: Event) -> Key:
 def older_topos(events: Sequence[Event], gaps: Mapping[str, Referrers]) -> dict[str, int]:
     """Where events from before what is known stand in the room's order, given from the top.
 
-    `events` come each after its predecessors.
+    `events` come each after its predecessors. Those to which nothing known leads have no place there.
     """
     topos: dict[str, int] = {}
     below: dict[str, int] = {event_id: referrers.topo for event_id, referrers in gaps.items()}
     for event in reversed(events):
         above = below.get(event.event_id)
-        topo = 0 if above is None else min(event.depth, above - 1)
-        topos[event.event_id] = topo
+        if above is None:
+            continue
+        topo = topos[event.event_id] = min(event.depth, above - 1)
         for prev in event.prev_events:
             below[prev] = min(topo, below.get(prev, topo))
     return topos

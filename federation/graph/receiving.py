@@ -19,11 +19,16 @@ from federation.graph.hot_room import HotRoom
 from federation.graph.placing import Placing
 from federation.graph.room_memory import RoomMemory
 from federation.graph.trial import Trial
+from federation.rules.errors import AuthRefused
+from storage.engine.errors import DataError
 from storage.event import StoredEvent
 from storage.write_queue import RoomReloaded
 
 _REBUILDS: Final = 20
 """How often a batch is judged again on a room that was loaded again, before it is given up."""
+
+_TRIES: Final = 3
+"""How often the database may refuse what is written of a batch."""
 
 _PATIENCE: Final = 3
 """So many resolutions that local events made useless are borne, before these have to wait."""
@@ -36,11 +41,26 @@ _PIECE: Final = 100
 class Received:
     """What became of a batch from outside: the events that were stored, and those that could not be placed.
 
-    `lacking`: by event id, the events that it refers to and that nobody here knows.
+    `lacking`: by event id, the events that it refers to and that nobody here knows. What is of another room,
+    follows itself, or is said to be older while nothing known follows it, is lacking too, but nothing that
+    could be found.
     """
 
     stored: Sequence[StoredEvent]
     lacking: Mapping[str, frozenset[str]]
+
+
+class RoomNotBegun(Exception):
+    """A room cannot begin with these events: nothing is stored.
+
+    `lacking` is as in `Received`; `refused` says why the first event is rejected, where it is.
+    """
+
+    def __init__(self, lacking: Mapping[str, frozenset[str]], refused: AuthRefused | None) -> None:
+        why = "its first event refers to what nobody here knows" if refused is None else str(refused)
+        super().__init__(f"the room cannot begin: {why}")
+        self.lacking = lacking
+        self.refused = refused
 
 
 @attrs.frozen
@@ -55,7 +75,7 @@ class Receiving:
         Each event must have passed the checks on receipt up to its hash. Long batches are taken in pieces,
         except of older events.
         `new_room` are records that go before the first events of a room that is not stored yet.
-        Raises what `WriteQueue.submit` raises.
+        Raises `RoomNotBegun` for such a room, and what `WriteQueue.submit` raises.
         """
         memory = self.memory
         stored: list[StoredEvent] = []
@@ -76,12 +96,16 @@ class Receiving:
     async def receive_piece(self, incoming: Incoming, new_room: Sequence[Any] = ()) -> Received:
         """As `receive`, for a batch that is placed without a pause; `RoomMemory.receiving` must be held."""
         memory = self.memory
+        refusals = 0
         for _ in range(_REBUILDS):
             hot = await memory.loaded()
             at_hand = await memory.tools.inbound.read(memory.room, incoming, hot.state.version)
             trial = await self._placed(hot, incoming, at_hand)
             if trial is None:
                 continue
+            if new_room and not trial.extremities:
+                refused = next((s.placement.refused for s in trial.steps if s.placement is not None), None)
+                raise RoomNotBegun(trial.lacking, refused)
             recording = memory.recording(hot)
             recording.records.extend(new_room)
             try:
@@ -96,6 +120,11 @@ class Receiving:
                 return Received(await memory.commit(recording), trial.lacking)
             except RoomReloaded:
                 continue
+            except DataError:
+                # Another request may have stored one of the events as an outlier meanwhile.
+                refusals += 1
+                if new_room or refusals == _TRIES:
+                    raise
         raise RoomReloaded(f"gave up on events of {memory.room_id} after {_REBUILDS} tries")
 
     async def _placed(self, hot: HotRoom, incoming: Incoming, at_hand: AtHand) -> Trial | None:

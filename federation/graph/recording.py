@@ -21,7 +21,7 @@ from federation.graph.current_state import Key, StateEntry
 from federation.graph.hot_room import HotRoom
 from storage.event import Event, StoredEvent
 from storage.events import NewBackfilledEvent, NewEvent, OutlierBackfilled, OutlierPlaced
-from storage.rooms import ExtremityChange
+from storage.rooms import ExtremitiesRemoved, ExtremityChange
 from storage.state_records import ALWAYS, GivenRow, NewBranch, NewRevision, StateChange
 from storage.strings import Strings
 
@@ -80,6 +80,12 @@ class Recording:
         hot.top = max(hot.top, stored.topo or 0)
         hot.note_reference_hash(event)
         return stored
+
+    def remove_extremities(self, numbers: tuple[int, ...]) -> None:
+        """These events are no forward extremities any longer."""
+        if numbers:
+            self.records.append(ExtremitiesRemoved(self.room, numbers))
+            self.hot.extremities = [e for e in self.hot.extremities if e.number not in numbers]
 
     def at(self, base: int) -> list[StoredEvent]:
         """The stored events with their positions, where the unit's first is the one after `base`."""

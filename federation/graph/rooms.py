@@ -96,13 +96,16 @@ class RoomGraphs:
     ) -> tuple[RoomGraph, Received]:
         """Begin a room that is not stored: with its create event, or with a join and the state before it.
 
-        Raises `RoomInUse` where it is stored already, and as `RoomGraph.receive` does.
+        Raises `RoomInUse` where it is stored already, `RoomNotBegun` where the first event is lacking
+        something or is refused (nothing is stored then), and as `RoomGraph.receive` does.
         """
-        room = (await self._tools.strings.intern([room_id]))[room_id]
-        if room_id in self._beginning or await self._tools.loader.load(room) is not None:
-            raise RoomInUse(f"the room {room_id} is known already")
+        if room_id in self._beginning:
+            raise RoomInUse(f"the room {room_id} is just beginning")
         self._beginning.add(room_id)
         try:
+            room = (await self._tools.strings.intern([room_id]))[room_id]
+            if await self._tools.loader.load(room) is not None:
+                raise RoomInUse(f"the room {room_id} is known already")
             graph = RoomGraph(room=room, room_id=room_id, tools=self._tools)
             received = await graph.begin_with(
                 LoadedRoom.empty(version), incoming, [NewRoom(room, version.identifier)]

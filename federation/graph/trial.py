@@ -56,7 +56,8 @@ class Step:
 @attrs.define
 class Trial:
     """What a batch will do to the room: steps in order, the branches that it touches with what their heads
-    were (those from `first_branch` on are new), and the forward extremities after it.
+    were (those from `first_branch` on are new), and the forward extremities after it. Where it `begins_anew`,
+    those before it are no more.
 
     `resolutions` are those that it used, by states in terms of the trial; `kept` the events of values that
     the room in memory keeps whole. `lacking` are events that could not be placed, with the events that they
@@ -64,6 +65,7 @@ class Trial:
     """
 
     first_branch: int
+    begins_anew: bool = False
     steps: list[Step] = attrs.field(factory=list)
     touched: dict[int, int] = attrs.field(factory=dict)
     extremities: list[Extremity] = attrs.field(factory=list)
