@@ -28,6 +28,7 @@ from homeserver.rooms.states import RoomStates
 from homeserver.rooms.transactions import TRANSACTION_LIFETIME_MS
 from homeserver.rooms.turns import Turns
 from storage.engine.database import Database
+from storage.event_memory import EventMemory
 from storage.numbers import EventNumbers
 from storage.runtime.background import BackgroundTasks
 from storage.stores import Storage
@@ -99,6 +100,7 @@ def build_ground(
         background=background,
         # The feed comes last: whoever it wakes finds the others up to date.
         on_commit=(
+            EventMemory(storage.events).on_commit,
             access_tokens.on_commit,
             states.on_commit,
             history.on_commit,

@@ -19,7 +19,7 @@ from homeserver.feed.waiting import Waiting
 from storage.account_data import AccountData
 from storage.engine.database import Transaction
 from storage.event import StoredEvent
-from storage.events import NewEvent, NewRedaction, OutlierBackfilled, OutlierPlaced, Placed, RedactionApplied
+from storage.events import NewEvent, OutlierPlaced, Placed
 from storage.gaps import NewGap
 from storage.memberships import Membership
 from storage.receipts import Receipt
@@ -63,7 +63,6 @@ class Feed:
         self._advance: dict[type[Any], _Advance] = {
             NewEvent: self._event,
             OutlierPlaced: self._event,
-            OutlierBackfilled: self._backfilled,
             Membership: self._membership,
             AccountData: self._account_data,
             Receipt: self._receipt,
@@ -71,8 +70,6 @@ class Feed:
         # What says something of the events of its unit.
         self._advance_then: dict[type[Any], _Advance] = {
             NewRevision: self._revision,
-            NewRedaction: self._redaction,
-            RedactionApplied: self._redaction_applied,
             NewGap: self._gap,
         }
 
@@ -141,7 +138,6 @@ class Feed:
     def _event(self, record: NewEvent | OutlierPlaced, committed: Committed, touched: _Touched) -> None:
         position = committed.base + record.index
         stored = record.stored.at(position)
-        self._storage.events.remember(stored)
         if not _is_news(stored) or stored.topo is None:
             return
         before = self.rooms.last(record.room)
@@ -149,22 +145,12 @@ class Feed:
         self.rooms.changed(record.room, position)
         touched.rooms.add(record.room)
 
-    def _backfilled(self, record: OutlierBackfilled, committed: Committed, _touched: _Touched) -> None:
-        self._storage.events.remember(record.stored.at(-(committed.base + record.index)))
-
     def _revision(self, record: NewRevision, committed: Committed, touched: _Touched) -> None:
         position = committed.base + record.index
         if position > self.rooms.last(record.room):
             # No event that is shown came with it.
             self.rooms.changed(record.room, position)
             touched.rooms.add(record.room)
-
-    def _redaction(self, record: NewRedaction, _committed: Committed, _touched: _Touched) -> None:
-        if record.applied and record.target_number is not None:
-            self._storage.events.redacted(record.target_number, record.redaction_id)
-
-    def _redaction_applied(self, record: RedactionApplied, _committed: Committed, _touched: _Touched) -> None:
-        self._storage.events.redacted(record.target_number, record.redaction_id)
 
     def _gap(self, record: NewGap, committed: Committed, _touched: _Touched) -> None:
         """A gap stands in the unit of the event that comes after it."""

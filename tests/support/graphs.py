@@ -18,7 +18,7 @@ from federation.graph.rooms import RoomGraphs
 from federation.rules.room_versions import ROOM_VERSIONS
 from federation.workers import Workers
 from storage.engine.database import Database
-from storage.events import OutlierBackfilled, OutlierPlaced
+from storage.event_memory import EventMemory
 from storage.numbers import EventNumbers
 from storage.runtime.background import BackgroundTasks
 from storage.stores import Storage
@@ -47,20 +47,12 @@ def graphs_over(database: Database, contributors: Sequence[Contributor] = ()) ->
     storage = Storage.over(database)
     background = BackgroundTasks()
     committed: list[Committed] = []
-
-    def remember(batch: Sequence[Committed]) -> None:
-        for one in batch:
-            for record in one.unit.records:
-                if isinstance(record, OutlierPlaced | OutlierBackfilled):
-                    sign = 1 if isinstance(record, OutlierPlaced) else -1
-                    storage.events.remember(record.stored.at(sign * (one.base + record.index)))
-
     queue = WriteQueue(
         database=database,
         strings=storage.strings,
         clock=reactor,
         background=background,
-        on_commit=[committed.extend, remember],
+        on_commit=[committed.extend, EventMemory(storage.events).on_commit],
     )
     workers = Workers(processes=1, reactor=reactor)
     tools = GraphTools.over(
