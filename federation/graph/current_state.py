@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any, NamedTuple
 
 from federation.rules.auth.power_levels import PowerLevels
@@ -40,6 +40,7 @@ class CurrentState:
         self._memberships: dict[str, str] = {}
         self._events: dict[Key, Event] = {}
         self._power: PowerLevels | None = None
+        self._numbers: set[int] | None = None
 
     @classmethod
     def of(
@@ -71,6 +72,18 @@ class CurrentState:
     def keys(self) -> Iterable[Key]:
         """All keys that have a value."""
         return self._entries.keys()
+
+    @property
+    def entries(self) -> Mapping[Key, StateEntry]:
+        """The value of every key."""
+        return self._entries
+
+    @property
+    def numbers(self) -> Set[int]:
+        """The numbers of all values. Whoever asks for it pays for it from then on."""
+        if self._numbers is None:
+            self._numbers = {entry.number for entry in self._entries.values()}
+        return self._numbers
 
     @property
     def memberships(self) -> Mapping[str, str]:
@@ -142,6 +155,11 @@ class CurrentState:
                 self._events[key] = event
         if key[0] in _POWER:
             self._power = None
+        if self._numbers is not None:
+            if before is not None:
+                self._numbers.discard(before.number)
+            if value is not None:
+                self._numbers.add(value.number)
         return before
 
 

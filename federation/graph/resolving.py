@@ -136,8 +136,21 @@ class _UnconflictedNumbers:
     def all(self) -> Collection[int]:
         """All of them."""
         if self._numbers is None:
-            whole = self._asked.timelines.whole(self._asked.states[0])
-            self._numbers = {entry.number for key, entry in whole if key not in self._conflicted}
+            timelines, one = self._asked.timelines, self._asked.states[0]
+            changed = timelines.differences((StateAt(0, timelines.head), one))
+            numbers = set(timelines.current.numbers)
+            numbers.difference_update(now.number for now, _ in changed.values() if now is not None)
+            numbers.update(
+                value.number
+                for key, (_, value) in changed.items()
+                if value is not None and key not in self._conflicted
+            )
+            numbers.difference_update(
+                value.number
+                for key in self._conflicted
+                if key not in changed and (value := timelines.value(one, key)) is not None
+            )
+            self._numbers = numbers
         return self._numbers
 
 

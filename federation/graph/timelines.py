@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import attrs
@@ -23,6 +23,14 @@ MOST_LEVELS: Final = 4
 
 _REMEMBERED: Final = 1_000
 """About so many changes of the current state stay in memory."""
+
+_MOST_REMEMBERED: Final = 20_000
+"""So many do where states of long ago are asked for again and again."""
+
+_LATELY: Final = 50
+"""What was asked for stays for at least so many calls of `forget_old`."""
+
+_NEVER: Final = 2**62
 
 
 class Ended(NamedTuple):
@@ -53,12 +61,8 @@ class Branch:
 
     def begun(self, key: Key, revision: int) -> Begun | None:
         """What the branch itself says of the key at `revision`."""
-        found = None
-        for row in self.rows.get(key, ()):
-            if row.first > revision:
-                break
-            found = row
-        return None if found is None or found.inherited else found
+        rows = self.rows.get(key)
+        return None if rows is None else _begun(rows, revision)
 
 
 class StateTimelines:
@@ -75,6 +79,9 @@ class StateTimelines:
         self._past: dict[Key, list[Ended]] = {}
         self._log: deque[tuple[int, Key]] = deque()
         self._branches: dict[int, Branch] = {}
+        # The earliest revision of branch 0 that was asked for lately, and in the time before that.
+        self._asked = self._asked_before = _NEVER
+        self._calls = 0
 
     @property
     def floor(self) -> int:
@@ -93,6 +100,7 @@ class StateTimelines:
                 if branch is None:
                     return state
                 state = branch.parent
+            self._asked = min(self._asked, state.revision)
             if state.revision < self._floor:
                 return state
         return None
@@ -107,16 +115,37 @@ class StateTimelines:
             state = branch.parent
         past = self._past.get(key)
         if past is not None and past[-1].end > state.revision:
-            return past[bisect_right(past, state.revision, key=_end)].value
+            return _value_in(past, state.revision)
         return self.current.get(*key)
 
     def differences(self, states: Sequence[StateAt]) -> dict[Key, tuple[StateEntry | None, ...]]:
         """The keys that do not have one value at all of `states`, with their values at each."""
-        found = {}
-        for key in self._candidates(states):
-            values = tuple(self.value(state, key) for state in states)
-            if any(_differ(values[0], value) for value in values):
-                found[key] = values
+        keys = self._candidates(states)
+        columns = [self._values(state, keys) for state in states]
+        return {
+            key: values
+            for key, values in zip(keys, zip(*columns, strict=True), strict=True)
+            if any(_differ(values[0], value) for value in values[1:])
+        }
+
+    def _values(self, state: StateAt, keys: Collection[Key]) -> list[StateEntry | None]:
+        """The value of each of the keys at a state that is at hand."""
+        levels = []
+        while state.branch != 0:
+            branch = self._branches[state.branch]
+            levels.append((branch.rows, state.revision))
+            state = branch.parent
+        revision, pasts, now = state.revision, self._past, self.current.entries
+        found: list[StateEntry | None] = []
+        for key in keys:
+            for rows, at in levels:
+                if (of_key := rows.get(key)) is not None and (begun := _begun(of_key, at)) is not None:
+                    found.append(begun.value)
+                    break
+            else:
+                past = pasts.get(key)
+                ended = past is not None and past[-1].end > revision
+                found.append(_value_in(past, revision) if ended and past is not None else now.get(key))
         return found
 
     def whole(self, state: StateAt) -> Iterator[tuple[Key, StateEntry]]:
@@ -141,7 +170,10 @@ class StateTimelines:
         for state in states:
             while state.branch != 0:
                 branch = self._branches[state.branch]
-                keys.update(key for key, rows in branch.rows.items() if rows[0].first <= state.revision)
+                if state.revision >= branch.head:
+                    keys.update(branch.rows)
+                else:
+                    keys.update(key for key, rows in branch.rows.items() if rows[0].first <= state.revision)
                 state = branch.parent
             roots.append(state.revision)
         first, last = min(roots), max(roots)
@@ -198,22 +230,13 @@ class StateTimelines:
         self._branches[number] = Branch(parent, rows=rows)
         return StateAt(number, 0)
 
-    def forget_upto(self, revision: int) -> None:
-        """What is known of branch 0 up to `revision` may be wrong from now on: it must be read again."""
-        if self._floor < revision:
-            while self._log and self._log[0][0] <= revision:
-                _, key = self._log.popleft()
-                past = self._past[key]
-                del past[0]
-                if not past:
-                    del self._past[key]
-            self._floor = revision
-
     def cut(self, number: int, head: int) -> None:
         """Take back what was added to a branch after revision `head`."""
         branch = self._branches[number]
         branch.head = head
-        for key, rows in list(branch.rows.items()):
+        longer = [key for key, rows in branch.rows.items() if rows[-1].first > head]
+        for key in longer:
+            rows = branch.rows[key]
             kept = [row for row in rows if row.first <= head]
             if kept:
                 branch.rows[key] = kept
@@ -251,16 +274,47 @@ class StateTimelines:
         return self.head
 
     def forget_old(self) -> None:
-        """Raise the floor where much is remembered, and drop branches when there are many."""
+        """Raise the floor where much is remembered, and drop branches when there are many.
+
+        What lies between the states that are asked for lately and now is kept: it would be read again.
+        """
+        self._calls += 1
+        if self._calls % _LATELY == 0:
+            self._asked_before, self._asked = self._asked, _NEVER
         if len(self._log) > 2 * _REMEMBERED:
-            while self._log and (len(self._log) > _REMEMBERED or self._log[0][0] == self._floor):
-                self._floor, key = self._log.popleft()
-                past = self._past[key]
-                del past[0]
-                if not past:
-                    del self._past[key]
+            needed = min(self._asked, self._asked_before)
+            while self._log and self._is_old(needed):
+                self._forget_first()
         if len(self._branches) > _REMEMBERED:
             self._branches.clear()
+
+    def _is_old(self, needed: int) -> bool:
+        """Whether the first of what is remembered may go; half a revision is of no use."""
+        count, first = len(self._log), self._log[0][0]
+        return count > _MOST_REMEMBERED or first == self._floor or (count > _REMEMBERED and first <= needed)
+
+    def _forget_first(self) -> None:
+        self._floor, key = self._log.popleft()
+        past = self._past[key]
+        del past[0]
+        if not past:
+            del self._past[key]
+
+    def learn_earlier(
+        self, lowest: int, floor: int, changes: Iterable[tuple[int, Key, StateEntry | None]]
+    ) -> None:
+        """Branch 0 has grown downwards to revision `floor`; `lowest` was the lowest that was known.
+
+        `changes` are the revisions in which keys changed and what they were before, the latest first.
+        """
+        if lowest < self._floor:
+            return
+        while self._log and self._log[0][0] <= lowest:
+            self._forget_first()  # so far it seemed as if nothing had been before
+        for revision, key, old in changes:
+            self._past.setdefault(key, []).insert(0, Ended(revision, old))
+            self._log.appendleft((revision, key))
+        self._floor = floor
 
     def learn_past(self, floor: int, ended: Mapping[Key, Sequence[Ended]]) -> None:
         """What was read of branch 0: all that ended after revision `floor`, by key, in order.
@@ -285,11 +339,29 @@ class StateTimelines:
             self._branches[number] = Branch(parent, head, dict(rows))
 
 
+def _begun(rows: Sequence[Begun], revision: int) -> Begun | None:
+    """The row of a key that holds at `revision`; None where the state below says what holds."""
+    found = rows[-1]
+    if found.first > revision:
+        before = [row for row in rows if row.first <= revision]
+        if not before:
+            return None
+        found = before[-1]
+    return None if found.inherited else found
+
+
+def _value_in(past: Sequence[Ended], revision: int) -> StateEntry | None:
+    """What a key of branch 0 was at a revision after which it has changed."""
+    return past[bisect_right(past, revision, key=_end)].value
+
+
 def _end(ended: Ended) -> int:
     return ended.end
 
 
 def _differ(one: StateEntry | None, other: StateEntry | None) -> bool:
+    if one is other:
+        return False
     if one is None or other is None:
-        return one is not other
+        return True
     return one.number != other.number
