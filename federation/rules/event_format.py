@@ -107,7 +107,11 @@ def _check_string(pdu: Mapping[str, Any], member: str) -> str:
     value = pdu.get(member)
     if type(value) is not str:
         raise InvalidEventFormat(member, "must be a string")
-    if byte_length(value) > MAX_MEMBER_SIZE:
+    try:
+        length = byte_length(value)
+    except InvalidIdentifier as error:
+        raise InvalidEventFormat(member, "must not contain a lone surrogate") from error
+    if length > MAX_MEMBER_SIZE:
         raise EventTooLarge(member, f"must not be longer than {MAX_MEMBER_SIZE} bytes")
     return value
 
