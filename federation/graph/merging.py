@@ -16,9 +16,11 @@ from federation.graph.drafts import Draft
 from federation.graph.hot_room import HotRoom
 from federation.graph.receiving import Receiving
 from federation.graph.reference_hashes import note_reference_hashes
+from federation.rules.auth.rules import check_auth
+from federation.rules.errors import AuthRefused
 from federation.rules.redaction import redact_event
 from federation.rules.room_versions import RoomVersion
-from storage.event import StoredEvent
+from storage.event import Event, StoredEvent
 
 MAX_PREV_EVENTS: Final = 10
 """More forward extremities are merged before an event is built on them."""
@@ -57,6 +59,8 @@ class Merging:
             await memory.tools.strings.intern({draft.type, draft.sender})
             merged = hot.extremities[:MAX_PREV_EVENTS]
             event = memory.tools.builder.build(memory.room_id, draft, hot.state, merged, hot.reference_hashes)
+            if not _is_allowed(event, hot):
+                continue
             received = await self.receiving.receive_piece(Incoming([event]))
             if received.lacking or any(_is_accepted(stored) for stored in received.stored):
                 # Lacking: the room was loaded again meanwhile, and must be looked at anew.
@@ -88,6 +92,15 @@ def _again(stored: StoredEvent, version: RoomVersion) -> dict[str, Any]:
     event = stored.event if stored.redacted_by is None else redact_event(stored.event, version)
     # Whoever is in needs nobody to authorise it, whose server would have to sign.
     return {key: value for key, value in event.content.items() if key != "join_authorised_via_users_server"}
+
+
+def _is_allowed(event: Event, hot: HotRoom) -> bool:
+    """Whether the current state allows it; then the state before it, which is a part of it, mostly does."""
+    try:
+        check_auth(event, hot.state, hot.state.version, power_levels=hot.state.power)
+    except AuthRefused:
+        return False
+    return True
 
 
 def _is_accepted(stored: StoredEvent) -> bool:
