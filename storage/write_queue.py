@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Any
 
 import attrs
@@ -14,11 +15,12 @@ from twisted.internet.task import deferLater
 
 from storage.commit_marks import CommitMarks
 from storage.engine.database import Database, Fence, Tail, Transaction
-from storage.engine.errors import DatabaseError, DatabaseUnavailable, FenceLost, OutcomeUnknown
+from storage.engine.errors import DatabaseError, DatabaseUnavailable, DataError, FenceLost, OutcomeUnknown
 from storage.persist import RoomEpoch, Unit, positioned_rows, write_head_txn
 from storage.runtime.background import BackgroundTasks
 from storage.runtime.clock import Clock
 from storage.strings import NewString, Strings
+from storage.write_counts import WriteCounts
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +31,14 @@ class RoomReloaded(Exception):
 
 class QueueFull(Exception):
     """So many units wait that another is not taken."""
+
+
+_REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (DataError, "data"),
+    (DatabaseUnavailable, "unavailable"),
+    (OutcomeUnknown, "unknown_outcome"),
+    (CancelledError, "unknown_outcome"),
+)
 
 
 @attrs.frozen(eq=False)
@@ -43,6 +53,7 @@ class Committed:
 class _Waiting:
     unit: Unit
     done: Deferred[Committed] = attrs.field(factory=Deferred)
+    since: float = attrs.field(factory=perf_counter)
 
 
 class WriteQueue:
@@ -65,6 +76,7 @@ class WriteQueue:
         batch_limit: int = 500,
         queue_limit: int = 20_000,
         lookup_timeout: float = 3.0,
+        counts: WriteCounts | None = None,
     ) -> None:
         self._database = database
         self._strings = strings
@@ -74,12 +86,18 @@ class WriteQueue:
         self._batch_limit = batch_limit
         self._queue_limit = queue_limit
         self._lookup_timeout = lookup_timeout
+        self._counts = counts or WriteCounts()
         self._waiting: deque[_Waiting] = deque()
         self._committing = False
         self._batch_number = 0
         self._strings_sent: Sequence[NewString] = ()
         self._marks = CommitMarks(database)
         self._stopping = False
+
+    @property
+    def waiting(self) -> int:
+        """How many units wait for the next commit."""
+        return len(self._waiting)
 
     def submit(self, unit: Unit) -> Deferred[Committed]:
         """Returns once the unit is on disk.
@@ -103,6 +121,7 @@ class WriteQueue:
     def check_not_full(self) -> None:
         """Raises `QueueFull` where `submit` would; asked before something is built that others build on."""
         if len(self._waiting) >= self._queue_limit:
+            self._counts.refused["full"] += 1
             raise QueueFull("too many writes wait for the database")
 
     async def stop(self) -> None:
@@ -138,6 +157,7 @@ class WriteQueue:
         try:
             base = await self._commit(batch)
         except FenceLost as lost:
+            self._counts.lost_fences += len(lost.rooms)
             _break([w for w in batch if w.unit.epoch and w.unit.epoch.room in lost.rooms])
             await self._commit_rest(batch)
         except DatabaseUnavailable as error:
@@ -159,7 +179,7 @@ class WriteQueue:
         alive = []
         for waiting in batch:
             if _is_stale(waiting):
-                _fail(waiting, RoomReloaded())
+                self._fail(waiting, RoomReloaded())
             else:
                 alive.append(waiting)
         if alive:
@@ -179,7 +199,11 @@ class WriteQueue:
         def head(txn: Transaction) -> None:
             write_head_txn(txn, [*((0, string) for string in strings), *records])
 
-        return await self._database.commit("write queue", head, tail)
+        began = perf_counter()
+        try:
+            return await self._database.commit("write queue", head, tail)
+        finally:
+            self._counts.commits.observe(perf_counter() - began)
 
     def _settle(self, batch: list[_Waiting], base: int) -> None:
         """The batch is on disk: raise its fences, tell the listeners, then the submitters."""
@@ -195,7 +219,10 @@ class WriteQueue:
                 listener(committed)
             except Exception:  # what is on disk is on disk, and the others must hear of it
                 logger.exception("A listener to commits failed")
+        self._counts.batches.observe(len(batch))
+        now = perf_counter()
         for waiting, outcome in zip(batch, committed, strict=True):
+            self._counts.waits.observe(now - waiting.since)
             if not waiting.done.called:
                 waiting.done.callback(outcome)
 
@@ -203,7 +230,16 @@ class WriteQueue:
         """Nothing of the batch is written: say so, and have its rooms loaded again."""
         _break(batch)
         for waiting in batch:
-            _fail(waiting, error)
+            self._fail(waiting, error)
+
+    def _fail(self, waiting: _Waiting, error: Exception) -> None:
+        if waiting.done.called:
+            return
+        if isinstance(error, RoomReloaded):
+            self._counts.reloaded += 1
+        elif not isinstance(error, QueueFull):  # which is counted where it is raised
+            self._counts.refused[_reason(error)] += 1
+        waiting.done.errback(error)
 
     def _refuse_waiting(self, error: Exception) -> None:
         waiting = list(self._waiting)  # whoever is refused may come again at once
@@ -248,9 +284,9 @@ def _is_stale(waiting: _Waiting) -> bool:
     return waiting.unit.epoch is not None and waiting.unit.epoch.broken
 
 
-def _fail(waiting: _Waiting, error: Exception) -> None:
-    if not waiting.done.called:
-        waiting.done.errback(error)
+def _reason(error: Exception) -> str:
+    """One of `write_counts.REASONS`."""
+    return next((name for kind, name in _REASONS if isinstance(error, kind)), "mistake")
 
 
 def _break(batch: Sequence[_Waiting]) -> None:
