@@ -327,6 +327,9 @@ class Events:
 
     def remember(self, stored: StoredEvent) -> None:
         """Keep an event that was just committed, or that just got its place."""
+        known = self._cache.get(stored.number)
+        if known is not None and known.redacted_by is not None:
+            stored = attrs.evolve(stored, redacted_by=known.redacted_by)
         self._cache[stored.number] = stored
         for reading in self._readings:
             reading.changed.add(stored.number)

@@ -49,7 +49,7 @@ class Applying:
         self, placement: Placement, changes: Mapping[Any, Any], base: int, redactions: Redactions
     ) -> None:
         recording = self.recording
-        row = self.at_hand.rows.get(placement.event.event_id)
+        outlier = self.at_hand.outliers.get(placement.event.event_id)
         stored = recording.place(
             StoredEvent(
                 placement.event,
@@ -60,11 +60,12 @@ class Applying:
                 after=None if placement.after is None else real_state(placement.after, base),
                 rejected=placement.rejected,
                 soft_failed=placement.soft_failed,
+                redacted_by=None if outlier is None else outlier.redacted_by,
             ),
             changes=changes,
             is_extremity=placement.is_extremity,
             replaced=placement.replaced,
-            was_outlier=row is not None,
+            was_outlier=outlier is not None,
         )
         if not placement.is_extremity:
             recording.remove_extremities(placement.replaced)

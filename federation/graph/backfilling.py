@@ -108,6 +108,7 @@ class Backfilling:
     ) -> None:
         real = line.real if line is not None else lambda state: state
         recording = self.recording
+        outlier = self.at_hand.outliers.get(placement.event.event_id)
         stored = StoredEvent(
             placement.event,
             placement.number,
@@ -116,9 +117,9 @@ class Backfilling:
             before=real(placement.before),
             after=real(placement.after),
             rejected=placement.rejected,
+            redacted_by=None if outlier is None else outlier.redacted_by,
         )
-        was_outlier = placement.event.event_id in self.at_hand.rows
-        recording.place_older(stored, index=index, was_outlier=was_outlier)
+        recording.place_older(stored, index=index, was_outlier=outlier is not None)
         if placement.refused is not None:
             recording.records.append(
                 NewRejection(placement.number, placement.refused.rule, placement.refused.reason)

@@ -66,6 +66,7 @@ class AtHand:
     """What was read for a batch: `rows` and `auth_events` by event id, `events` by number.
 
     - `lowest`: the lowest known revision of the branch that older events may lead to
+    - `outliers` are the events of the batch that are stored without a place, by id
     - `numbers` are for the events that have none yet
     - `waiting_redactions` (number, id) and `others` are of redactions: their targets, and themselves
     - `gaps` are the events of the batch that were known to be missing
@@ -74,6 +75,7 @@ class AtHand:
 
     rows: Mapping[str, GraphRow]
     auth_events: Mapping[str, StoredEvent]
+    outliers: Mapping[str, StoredEvent]
     waiting_redactions: Mapping[str, Sequence[tuple[int, str]]]
     gaps: Mapping[str, Referrers]
     others: Mapping[str, StoredEvent]

@@ -20,7 +20,7 @@ from federation.rules.redaction import redacts
 from federation.rules.room_versions import RoomVersion
 from storage.engine.database import Database, Transaction
 from storage.event import StateAt, StoredEvent
-from storage.events import Events
+from storage.events import Events, GraphRow
 from storage.gaps import Gap, Gaps
 from storage.numbers import EventNumbers
 from storage.state import States, TimelineRow
@@ -68,12 +68,18 @@ class InboundReader:
         return AtHand(
             rows=rows,
             auth_events=await self.events.by_id(cited),
+            outliers=await self._outliers(own, rows),
             waiting_redactions=waiting,
             gaps=referrers,
             others=await self.events.by_id(targets | redactions) if targets or redactions else {},
             numbers=dict(zip(own, self.numbers.take(len(own)), strict=True)),
             lowest=await self._lowest(room, referrers) if incoming.backfilled else None,
         )
+
+    async def _outliers(self, own: Iterable[str], rows: Mapping[str, GraphRow]) -> Mapping[str, StoredEvent]:
+        """Those of the batch that are stored without a place."""
+        outliers = [event_id for event_id in own if event_id in rows and rows[event_id].topo is None]
+        return await self.events.by_id(outliers) if outliers else {}
 
     async def _lowest(self, room: int, gaps: Mapping[str, Referrers]) -> int | None:
         """The lowest known revision of the branch on which whoever refers to the gaps stands."""
