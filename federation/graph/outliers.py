@@ -91,13 +91,16 @@ class Outliers:
         ordered, circular = in_auth_order(events)
         known = await self._known(events)
         lacking = {event.event_id: frozenset(event.auth_events) for event in circular}
+        # In versions 1 and 2 an event of another room may have the id.
+        elsewhere = {event_id for event_id, stored in known.items() if stored.event.room_id != room_id}
+        lacking |= {event.event_id: frozenset() for event in events if event.event_id in elsewhere}
         new = [event for event in ordered if event.event_id not in known]
         for start in range(0, len(new), _CHUNK):
             await self._learn_chunk(judge, new[start : start + _CHUNK], known, lacking)
             if len(new) > _CHUNK:
                 done = min(start + _CHUNK, len(new))
                 logger.info("Stored %d of %d events of the state of %s", done, len(new), room_id)
-        return Learnt(known, lacking)
+        return Learnt({e: stored for e, stored in known.items() if e not in elsewhere}, lacking)
 
     async def _known(self, events: Iterable[Event]) -> dict[str, StoredEvent]:
         """What is stored of these events and of those that they cite."""
