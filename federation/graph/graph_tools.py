@@ -66,7 +66,7 @@ class GraphTools:
                 events=events,
                 states=storage.states,
                 gaps=storage.gaps,
-                resolver=Resolver(events, chains, workers),
+                resolver=Resolver(events, chains, workers, clock),
             ),
             outliers=Outliers(strings, numbers, events, queue, clock),
             builder=builder,

@@ -13,6 +13,7 @@ from typing import Final
 import attrs
 
 from federation.graph.auth_chains.auth_chains import AuthChains
+from federation.graph.auth_chains.slices import pause
 from federation.graph.current_state import Key, StateEntry
 from federation.graph.timelines import StateTimelines
 from federation.rules.room_versions import RoomVersion, StateResolution
@@ -22,6 +23,7 @@ from federation.rules.state_resolution.resolution import resolve
 from federation.workers import Workers
 from storage.event import Event, StateAt, StoredEvent
 from storage.events import Events
+from storage.runtime.clock import Clock
 
 HEAVY: Final = 300
 """A conflict of more events is resolved beside the reactor."""
@@ -52,25 +54,29 @@ class StatesToResolve:
 
 @attrs.frozen
 class Resolver:
-    """Resolves states. `workers` are processes for heavy conflicts."""
+    """Resolves states, with turns of the reactor in between. `workers` are processes for heavy conflicts."""
 
     events: Events
     auth_chains: AuthChains
     workers: Workers
+    clock: Clock
 
     async def resolve(self, asked: StatesToResolve) -> Resolved:
         """The resolution of the states. Raises `DatabaseUnavailable`."""
         differences = asked.timelines.differences(asked.states)
         if not differences:
             return {}
+        await pause(self.clock)
         looked_up = _LookUp(self.events, asked.unstored)
         gathering = await self._begin(asked, differences, looked_up)
+        await pause(self.clock)
         await self._gather(gathering, looked_up)
         unconflicted = _unconflicted(asked, gathering, differences)
         looked_up.note(unconflicted.values())
         gathering.set_unconflicted({key: entry.event_id for key, entry in unconflicted.items()})
         await self._gather(gathering, looked_up)
         resolved = await self._resolve(gathering.conflict())
+        await pause(self.clock)
         return {
             key: None if event_id is None else looked_up.entry(event_id) for key, event_id in resolved.items()
         }
@@ -100,7 +106,7 @@ class Resolver:
             asked.room,
             numbers,
             unconflicted=unconflicted.all,
-            is_unconflicted=lambda number: number in unconflicted.all(),
+            is_unconflicted=unconflicted.has,
             unstored=edges,
         )
         everything: set[int] = set().union(*numbers)
@@ -118,6 +124,7 @@ class Resolver:
             if not events:
                 raise LookupError(f"events of a room's auth chains are not stored: {sorted(missing)[:3]}")
             gathering.learn(events, rejected)
+            await pause(self.clock)
 
     async def _resolve(self, conflict: Conflict) -> Mapping[Key, str | None]:
         if conflict.size <= HEAVY:
@@ -152,6 +159,10 @@ class _UnconflictedNumbers:
             )
             self._numbers = numbers
         return self._numbers
+
+    def has(self, number: int) -> bool:
+        """Whether an event is one of them."""
+        return number in (self._numbers if self._numbers is not None else self.all())
 
 
 class _LookUp:

@@ -122,11 +122,14 @@ class StateTimelines:
         """The keys that do not have one value at all of `states`, with their values at each."""
         keys = self._candidates(states)
         columns = [self._values(state, keys) for state in states]
-        return {
-            key: values
-            for key, values in zip(keys, zip(*columns, strict=True), strict=True)
-            if any(_differ(values[0], value) for value in values[1:])
-        }
+        found = {}
+        for key, values in zip(keys, zip(*columns, strict=True), strict=True):
+            first = values[0]
+            for value in values:
+                if value is not first and _differ(first, value):
+                    found[key] = values
+                    break
+        return found
 
     def _values(self, state: StateAt, keys: Collection[Key]) -> list[StateEntry | None]:
         """The value of each of the keys at a state that is at hand."""
@@ -315,6 +318,7 @@ class StateTimelines:
             self._past.setdefault(key, []).insert(0, Ended(revision, old))
             self._log.appendleft((revision, key))
         self._floor = floor
+        self._asked = min(self._asked, floor)
 
     def learn_past(self, floor: int, ended: Mapping[Key, Sequence[Ended]]) -> None:
         """What was read of branch 0: all that ended after revision `floor`, by key, in order.
