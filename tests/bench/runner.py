@@ -127,7 +127,7 @@ class EngineRun:
         self, kind: type[Figure], stages: Sequence[Stage], cluster: PostgresCluster | None
     ) -> list[Outcome]:
         contestants = [
-            _Contestant(kind(stage), stage) for stage in stages if kind.limit or stage.server.name != "bare"
+            _Contestant(kind(stage), stage) for stage in stages if _can_be_asked(kind, stage.server.name)
         ]
         for contestant in contestants:
             await self._try(contestant, self._prepare(contestant))
@@ -170,7 +170,12 @@ class EngineRun:
             clock = _Disturbance(self.cores, watched)
             reading = await asyncio.wait_for(contestant.figure.measure(), _MEASURE[contestant.figure.heavy])
             contestant.readings.append(reading)
-            contestant.disturbance.append(clock.read())
+            # A process of its own, which some figures are measured in, cannot be told from others.
+            contestant.disturbance.append(None if contestant.figure.ours else clock.read())
+
+
+def _can_be_asked(kind: type[Figure], server: str) -> bool:
+    return server == "trellis" or (not kind.ours and (kind.limit or server != "bare"))
 
 
 @contextlib.asynccontextmanager

@@ -27,6 +27,7 @@ class Scale:
     crowd: int
     many_rooms: int
     polls: int
+    graph_share: float
 
 
 FULL = Scale(
@@ -47,6 +48,7 @@ FULL = Scale(
     crowd=10_000,
     many_rooms=3_000,
     polls=10_000,
+    graph_share=1.0,
 )
 
 QUICK = Scale(
@@ -67,4 +69,5 @@ QUICK = Scale(
     crowd=300,
     many_rooms=100,
     polls=500,
+    graph_share=0.2,
 )

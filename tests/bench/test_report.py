@@ -138,8 +138,22 @@ def test_unknown_names_end_the_program(wrong: list[str], capsys: pytest.CaptureF
     assert wrong[1] in capsys.readouterr().err
 
 
+GRAPH = [
+    "graph-split",
+    "graph-split-at-once",
+    "graph-backfill",
+    "graph-churn",
+    "graph-old-state",
+    "graph-memory",
+]
+
+
+def test_a_group_of_figures_has_a_name() -> None:
+    assert [figure.name for figure in read_options(["--figures", "graph"]).figures] == GRAPH
+
+
 def test_heavy_figures_come_when_asked_for() -> None:
     ordinary = {figure.name for figure in read_options([]).figures}
     heavy = {figure.name for figure in read_options(["--heavy"]).figures} - ordinary
-    assert heavy == {"mixed-hard", "large-room", "many-rooms", "idle-polls", "reconnect"}
+    assert heavy == {"mixed-hard", "large-room", "many-rooms", "idle-polls", "reconnect", *GRAPH}
     assert [figure.name for figure in read_options(["--figures", "large-room"]).figures] == ["large-room"]

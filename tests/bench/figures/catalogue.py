@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from tests.bench.figures.disk import Disk
 from tests.bench.figures.figure import Figure
+from tests.bench.figures.graph import Backfill, Churn, GraphMemory, OldState, Split, SplitAtOnce
 from tests.bench.figures.history import HistoryCold, HistoryWarm
 from tests.bench.figures.idle_polls import IdlePolls, Reconnect
 from tests.bench.figures.idle_sync import IdleSync
@@ -44,18 +45,24 @@ FIGURES: tuple[type[Figure], ...] = (
     ManyRooms,
     IdlePolls,
     Reconnect,
+    Split,
+    SplitAtOnce,
+    Backfill,
+    Churn,
+    OldState,
+    GraphMemory,
 )
 
 
 def chosen_figures(names: Sequence[str] | None, *, heavy: bool) -> list[type[Figure]]:
-    """The figures with these names, or all (the heavy ones only with `heavy`).
+    """The figures with these names or of these groups, or all (the heavy ones only with `heavy`).
 
     Raises ValueError for unknown names.
     """
     if names is None:
         return [figure for figure in FIGURES if heavy or not figure.heavy]
-    known = {figure.name: figure for figure in FIGURES}
+    known = dict.fromkeys([f.name for f in FIGURES] + [f.group for f in FIGURES if f.group is not None])
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(f"no figure is called {', '.join(unknown)}; there are {', '.join(known)}")
-    return [figure for figure in FIGURES if figure.name in names]
+    return [figure for figure in FIGURES if figure.name in names or figure.group in names]

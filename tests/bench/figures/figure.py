@@ -57,6 +57,10 @@ class Figure(abc.ABC):
     lines: ClassVar[tuple[Line, ...]]
     #: Whether the bare server can be asked for it.
     limit: ClassVar[bool] = False
+    #: Whether only Trellis can be asked for it.
+    ours: ClassVar[bool] = False
+    #: What `--figures` knows it and others by together.
+    group: ClassVar[str | None] = None
     #: Whether it is measured only with `--heavy` or by name.
     heavy: ClassVar[bool] = False
     #: How often it is measured where that is not the scale's to say.

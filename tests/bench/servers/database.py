@@ -36,6 +36,9 @@ class DatabasePlace(Protocol):
     def used_bytes(self) -> int:
         """What it holds on disk, free pages not counted. Only while its server is not running."""
 
+    def beside(self, name: str) -> DatabasePlace:
+        """An empty database next to it."""
+
 
 class SqliteFile:
     """A file beside the server's other data."""
@@ -54,6 +57,9 @@ class SqliteFile:
                 for name in ("page_count", "freelist_count", "page_size")
             )
         return int((pages - free) * size)
+
+    def beside(self, name: str) -> SqliteFile:
+        return SqliteFile(self.path.with_name(f"{name}.db"))
 
 
 class PostgresDatabase:
@@ -83,6 +89,9 @@ class PostgresDatabase:
             cursor.execute("VACUUM")
             cursor.execute("SELECT pg_database_size(current_database())")
             return int(cursor.fetchone()[0])
+
+    def beside(self, name: str) -> PostgresDatabase:
+        return self._cluster.create(f"{self._name}_{name}")
 
 
 class PostgresCluster:

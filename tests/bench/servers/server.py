@@ -60,6 +60,11 @@ class Server:
         """For setting the stage, which is not measured."""
         self.process.pin(self._cores.all)
 
+    @property
+    def all_cores(self) -> frozenset[int]:
+        """What there is for all."""
+        return self._cores.all
+
     def use_own_core(self) -> None:
         """For measuring."""
         self.process.pin(self._cores.server)
