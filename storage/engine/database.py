@@ -59,6 +59,16 @@ class Tail:
     statements: Sequence[tuple[Batch, Sequence[tuple[Value, ...]]]] = ()
 
 
+@attrs.frozen
+class PoolUse:
+    """Some threads of a database: how many there are, how many work now, and how much work waits for one."""
+
+    name: str
+    threads: int
+    busy: int
+    waiting: int
+
+
 class Database(Protocol):
     """One database, used from the reactor's thread; the work runs in a thread of the database.
 
@@ -86,6 +96,9 @@ class Database(Protocol):
 
         For the write queue alone. Raises `FenceLost` and `OutcomeUnknown` besides.
         """
+
+    def pools(self) -> Sequence[PoolUse]:
+        """What its threads are at now."""
 
     async def close(self) -> None:
         """Finish or fail what is under way, and end the threads."""

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic
 
 from twisted.internet.defer import Deferred, gatherResults
 
-from storage.engine.database import Dialect, T, Tail, Transaction
+from storage.engine.database import Dialect, PoolUse, T, Tail, Transaction
 from storage.engine.errors import DatabaseUnavailable, OutcomeUnknown
 from storage.engine.threads import S, Threads
 
@@ -54,6 +54,10 @@ class ThreadedDatabase(Generic[S]):
     async def commit(self, name: str, head: Callable[[Transaction], None], tail: Tail) -> int:
         """Commit `head` and `tail` in one transaction."""
         return await self._committer.run(name, lambda session: session.commit(head, tail), OutcomeUnknown)
+
+    def pools(self) -> Sequence[PoolUse]:
+        """What its threads are at now."""
+        return self._committer.use(), self._readers.use()
 
     async def close(self) -> None:
         """Finish what is queued, interrupt what does not end, and end the threads."""

@@ -18,7 +18,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 import attrs
 from twisted.internet.defer import Deferred
 
-from storage.engine.database import T, Tail, Transaction
+from storage.engine.database import PoolUse, T, Tail, Transaction
 from storage.engine.errors import DatabaseError, DatabaseUnavailable
 from storage.runtime.clock import Clock
 
@@ -153,6 +153,10 @@ class Threads(Generic[S]):
         finally:
             if self._observe is not None and job.ended:
                 self._observe(name, job.began - asked, job.ended - job.began)
+
+    def use(self) -> PoolUse:
+        """What the threads are at now."""
+        return PoolUse(self._name, len(self._threads), len(self._running), self._jobs.qsize())
 
     async def close(self, grace: float) -> None:
         """Finish what is queued; what is not done after `grace` seconds is interrupted and fails.
