@@ -152,6 +152,7 @@ class Channel(_HTTPChannel):  # type: ignore[misc]
             self._refuse(400, "M_UNKNOWN", "The request is not HTTP")
 
     def _refuse(self, status: int, errcode: str, text: str) -> None:
+        self.site.counts.add(None, b"", status, 0.0)
         self.transport.write(bad_request(status, errcode, text, self.site.software))
         self._await(Phase.CLOSING, _CLOSE_SECONDS)
         self.loseConnection()

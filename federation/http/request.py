@@ -28,8 +28,9 @@ from federation.http import compression
 from federation.http.access_log import next_request_id, request_id
 from federation.http.admission import access_token
 from federation.http.dispatch import Match
-from federation.http.endpoint import DEFAULT_MAX_BODY, Answer, Auth, Requester, Upload
+from federation.http.endpoint import DEFAULT_MAX_BODY, Answer, Auth, Endpoint, Requester, Upload
 from federation.http.errors import error_answer
+from federation.http.request_counts import RequestCounts
 from federation.http.service import Service
 from federation.http.writing import ClientGoneError, write_answer, write_preflight
 
@@ -53,9 +54,10 @@ class SiteOfRequest(Protocol):
     service: Service
     software: bytes
     x_forwarded: bool
+    counts: RequestCounts
 
     def log(self, request: Any) -> None:
-        """Note an answered request in the access log."""
+        """Count an answered request, and note it in the access log."""
 
     def turn(self) -> Deferred[None]:
         """Fires when the reactor has looked after everybody else."""
@@ -98,6 +100,11 @@ class SiteRequest(_Request):  # type: ignore[misc]
         self.answered_early = False
         self._running: Deferred[None] | None = None
         self.began = 0.0
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """The endpoint that was asked for, if there is one."""
+        return None if self._match is None else self._match.route.endpoint
 
     # What the handlers use
 
@@ -266,12 +273,16 @@ class SiteRequest(_Request):  # type: ignore[misc]
         self._running.addErrback(_log_failure)
 
     async def _respond(self) -> None:
+        counts = self.site.counts
+        counts.in_flight += 1
         try:
             await write_answer(self, await self._answer())
         except ClientGoneError:
             self.gone = True
         except Exception as error:
             await self._failed(error)
+        finally:
+            counts.in_flight -= 1
         self._finish()
 
     async def _answer(self) -> Answer:

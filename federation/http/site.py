@@ -16,6 +16,7 @@ from twisted.web.http import HTTPFactory
 from federation.http import access_log
 from federation.http.channel import Channel
 from federation.http.request import SiteRequest
+from federation.http.request_counts import RequestCounts
 from federation.http.service import Service
 
 _SWEEP_SECONDS = 5.0
@@ -35,12 +36,19 @@ class Site(_HTTPFactory):  # type: ignore[misc]
     protocol = Channel
 
     def __init__(
-        self, *, reactor: Any, service: Service, x_forwarded: bool = False, software: str = "Trellis"
+        self,
+        *,
+        reactor: Any,
+        service: Service,
+        x_forwarded: bool = False,
+        software: str = "Trellis",
+        counts: RequestCounts | None = None,
     ) -> None:
         super().__init__(timeout=None, reactor=reactor)
         self.service = service
         self.x_forwarded = x_forwarded
         self.software = software.encode("ascii")
+        self.counts = counts or RequestCounts()
         self.seconds: Callable[[], float] = reactor.seconds
         self.stopping = False
         self._channels: set[Channel] = set()
@@ -69,22 +77,26 @@ class Site(_HTTPFactory):  # type: ignore[misc]
     def opened(self, channel: Channel) -> None:
         """A client has connected."""
         self._channels.add(channel)
+        self.counts.connections += 1
 
     def closed(self, channel: Channel) -> None:
         """A connection is gone."""
         self._channels.discard(channel)
+        self.counts.connections -= 1
         if self._drained is not None and not self._channels:
             drained, self._drained = self._drained, None
             drained.callback(None)
 
     def log(self, request: SiteRequest) -> None:
-        """Note an answered request in the access log."""
+        """Count an answered request, and note it in the access log."""
+        seconds = time.perf_counter() - request.began
+        self.counts.add(request.endpoint, request.method, request.code, seconds)
         if access_log.logger.isEnabledFor(logging.INFO):
             access_log.log_request(
                 method=request.method,
                 path=request.path,
                 status=request.code,
-                seconds=time.perf_counter() - request.began,
+                seconds=seconds,
                 length=request.sentLength,
                 requester=request.requester.user_id if request.requester is not None else None,
                 client_address=request.client_address,
