@@ -8,13 +8,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import attrs
-from cachetools import LRUCache
 
 from storage.engine.database import Database, Transaction
 from storage.engine.statement import BYTES, INTEGER, Batch
 from storage.event import Event, StateAt, StoredEvent
 from storage.event_ids import pack_event_id, unpack_event_id
-from storage.runtime.caches import cache_of_bytes
+from storage.runtime.caches import Cache, Caches, cache_of_bytes
 from storage.strings import Strings
 from storage.writing import Writing, each, each_positioned
 
@@ -318,8 +317,13 @@ class Events:
     def __init__(self, database: Database, strings: Strings, *, cache_bytes: int) -> None:
         self._database = database
         self._strings = strings
-        self._cache: LRUCache[int, StoredEvent] = cache_of_bytes(cache_bytes, _memory_of)
+        self._cache: Cache[int, StoredEvent] = cache_of_bytes(cache_bytes, _memory_of)
         self._readings: list[_Reading] = []
+
+    @property
+    def caches(self) -> Caches:
+        """What is kept, by name."""
+        return {"events": self._cache}
 
     def cached(self, number: int) -> StoredEvent | None:
         """The event with this number if it is in memory."""

@@ -11,11 +11,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 import attrs
-from cachetools import LRUCache
 
 from homeserver.rooms.visibility import HISTORY_VISIBILITY, MEMBER, Standing, Visibility, is_shown, visible
 from storage.event import StateAt, StoredEvent
-from storage.runtime.caches import cache_of_entries
+from storage.runtime.caches import Cache, Caches, cache_of_entries
 from storage.state import Span
 from storage.state_records import OPEN, EarlierChange, GivenRow, StateChange
 from storage.stores import Storage
@@ -165,10 +164,19 @@ class History:
 
     def __init__(self, *, storage: Storage, limit: int = 20_000, states: int = 100_000) -> None:
         self._storage = storage
-        self._standings: LRUCache[tuple[int, int, StateAt], Standing] = cache_of_entries(states)
-        self._visibilities: LRUCache[int, _Line] = cache_of_entries(limit)
-        self._memberships: LRUCache[tuple[int, int], _Line] = cache_of_entries(limit)
+        self._standings: Cache[tuple[int, int, StateAt], Standing] = cache_of_entries(states)
+        self._visibilities: Cache[int, _Line] = cache_of_entries(limit)
+        self._memberships: Cache[tuple[int, int], _Line] = cache_of_entries(limit)
         self._version: dict[int, int] = {}
+
+    @property
+    def caches(self) -> Caches:
+        """What is kept, by name."""
+        return {
+            "visibilities": self._visibilities,
+            "view_memberships": self._memberships,
+            "standings": self._standings,
+        }
 
     def on_commit(self, batch: Sequence[Committed]) -> None:
         """Forget what a committed change of state makes untrue."""
@@ -192,10 +200,11 @@ class History:
 
     async def views(self, rooms: Sequence[int], user: int, user_id: str) -> dict[int, RoomView]:
         """What the user may see of each of the rooms."""
-        no_visibility = [room for room in rooms if room not in self._visibilities]
-        no_membership = [room for room in rooms if (room, user) not in self._memberships]
-        visibilities = {r: self._visibilities[r] for r in rooms if r in self._visibilities}
-        memberships = {r: self._memberships[r, user] for r in rooms if (r, user) in self._memberships}
+        kept, mine = self._visibilities.get, self._memberships.get
+        visibilities = {room: line for room in rooms if (line := kept(room)) is not None}
+        memberships = {room: line for room in rooms if (line := mine((room, user))) is not None}
+        no_visibility = [room for room in rooms if room not in visibilities]
+        no_membership = [room for room in rooms if room not in memberships]
         if no_visibility or no_membership:
             versions = {room: self._version.get(room, 0) for room in rooms}
             await self._read(no_visibility, no_membership, user, visibilities, memberships)

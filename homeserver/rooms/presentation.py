@@ -12,7 +12,6 @@ from typing import Any
 
 import attrs
 import msgspec
-from cachetools import LRUCache
 from twisted.internet.task import deferLater
 
 from federation.http.endpoint import Requester
@@ -24,7 +23,7 @@ from homeserver.rooms.visibility import MEMBER
 from storage.client_transactions import ClientTransaction
 from storage.engine.database import Transaction
 from storage.event import Event, StateAt, StoredEvent
-from storage.runtime.caches import cache_of_bytes, cache_of_entries
+from storage.runtime.caches import Cache, Caches, cache_of_bytes, cache_of_entries
 from storage.runtime.clock import Clock, milliseconds
 from storage.state import Replacing
 from storage.stores import Storage
@@ -132,11 +131,16 @@ class Presentation:
         self._history = history
         self._clock = clock
         self._lifetime = transaction_lifetime_ms
-        self._prepared: LRUCache[tuple[int, bool], Prepared] = cache_of_bytes(cache_bytes, _size)
-        self._versions: LRUCache[int, RoomVersion] = cache_of_entries(10_000)
+        self._prepared: Cache[tuple[int, bool], Prepared] = cache_of_bytes(cache_bytes, _size)
+        self._versions: Cache[int, RoomVersion] = cache_of_entries(10_000)
         self._transactions: OrderedDict[int, ClientTransaction] = OrderedDict()
-        self._earlier: LRUCache[int, Mapping[int, str] | None] = cache_of_entries(1_000)
+        self._earlier: Cache[int, Mapping[int, str] | None] = cache_of_entries(1_000)
         self._started_ts = milliseconds(clock)
+
+    @property
+    def caches(self) -> Caches:
+        """What is kept, by name."""
+        return {"prepared_events": self._prepared}
 
     def on_commit(self, batch: Sequence[Committed]) -> None:
         """Remember the transaction ids of what was just sent."""

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import attrs
-from cachetools import LRUCache
 
 from homeserver.rooms.state_changes import Change, RecentStateChanges
 from storage.engine.database import Transaction
 from storage.event import StateAt
-from storage.runtime.caches import cache_of_bytes
+from storage.runtime.caches import Cache, Caches, cache_of_bytes
 from storage.state import StateRow
 from storage.state_records import GivenRow, StateChange
 from storage.stores import Storage
@@ -40,10 +39,15 @@ class RoomStates:
 
     def __init__(self, *, storage: Storage, cache_bytes: int = 16 * 2**20) -> None:
         self._storage = storage
-        self._current: LRUCache[int, _Current] = cache_of_bytes(cache_bytes, lambda c: _size(c.state))
-        self._old: LRUCache[tuple[int, StateAt], StateMap] = cache_of_bytes(cache_bytes, _size)
+        self._current: Cache[int, _Current] = cache_of_bytes(cache_bytes, lambda c: _size(c.state))
+        self._old: Cache[tuple[int, StateAt], StateMap] = cache_of_bytes(cache_bytes, _size)
         self._changed: dict[int, list[StateChange]] = {}
         self._recent = RecentStateChanges()
+
+    @property
+    def caches(self) -> Caches:
+        """What is kept, by name."""
+        return {"current_states": self._current, "old_states": self._old}
 
     def on_commit(self, batch: Sequence[Committed]) -> None:
         """Note what changed of the current states in memory."""

@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import msgspec
-from cachetools import LRUCache
 
 from homeserver.feed.feed import Feed
 from homeserver.sync.reader import NOBODY
 from storage.account_data import GLOBAL
-from storage.runtime.caches import cache_of_entries
+from storage.runtime.caches import Cache, Caches, cache_of_entries
 from storage.stores import Storage
 
 _TYPE = "m.ignored_user_list"
@@ -21,7 +20,12 @@ class IgnoredUsers:
     def __init__(self, *, storage: Storage, feed: Feed, limit: int = 20_000) -> None:
         self._storage = storage
         self._feed = feed
-        self._known: LRUCache[int, tuple[int, frozenset[str]]] = cache_of_entries(limit)
+        self._known: Cache[int, tuple[int, frozenset[str]]] = cache_of_entries(limit)
+
+    @property
+    def caches(self) -> Caches:
+        """What is kept, by name."""
+        return {"ignored_users": self._known}
 
     async def of(self, account: int) -> frozenset[str]:
         """The ids of the users whom this one ignores; nobody where the content is malformed."""

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Set
 
-from cachetools import LRUCache
-
 from federation.http.endpoint import Requester
-from storage.runtime.caches import cache_of_bytes
+from storage.runtime.caches import Cache, Caches, cache_of_bytes
 
 _BYTES_OF_A_MEMBER = 60
 
@@ -20,9 +18,14 @@ class SentMembers:
     """Numbers of the users whose member events a device has, by room. What is forgotten is sent again."""
 
     def __init__(self, *, cache_bytes: int = 8 * 2**20) -> None:
-        self._sent: LRUCache[tuple[int, int, int], frozenset[int]] = cache_of_bytes(
+        self._sent: Cache[tuple[int, int, int], frozenset[int]] = cache_of_bytes(
             cache_bytes, lambda users: 300 + _BYTES_OF_A_MEMBER * len(users)
         )
+
+    @property
+    def caches(self) -> Caches:
+        """What is kept, by name."""
+        return {"sent_members": self._sent}
 
     def known(self, requester: Requester, room: int) -> Set[int]:
         """Whom the device knows in the room."""

@@ -10,11 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from heapq import nsmallest
 
 import attrs
-from cachetools import LRUCache
 
 from homeserver.rooms.states import RoomStates, StateMap
 from storage.event import StoredEvent
-from storage.runtime.caches import cache_of_entries
+from storage.runtime.caches import Cache, Caches, cache_of_entries
 from storage.stores import Storage
 
 MOST_HEROES = 5
@@ -65,7 +64,12 @@ class Summaries:
     def __init__(self, *, storage: Storage, states: RoomStates) -> None:
         self._storage = storage
         self._states = states
-        self._known: LRUCache[int, _Known] = cache_of_entries(5_000)
+        self._known: Cache[int, _Known] = cache_of_entries(5_000)
+
+    @property
+    def caches(self) -> Caches:
+        """What is kept, by name."""
+        return {"summaries": self._known}
 
     async def types(self) -> Set[int]:
         """The numbers of the types of state events that a summary is made of."""
