@@ -89,12 +89,14 @@ def just(*drafts: Draft) -> Request:
 
 async def public_room(graphs: RoomGraphs, version: str = "12", *further: Draft) -> RoomGraph:
     """A public room of Alice's, with whatever else it should begin with."""
-    create = state(ALICE, "m.room.create", {"room_version": version})
-    users = {} if version == "12" else {ALICE: 100}
+    rules = ROOM_VERSIONS[version]
+    creator = {"creator": ALICE} if rules.creator_in_content else {}
+    create = state(ALICE, "m.room.create", {"room_version": version, **creator})
+    users = {} if rules.creators_have_infinite_power else {ALICE: 100}
     first: Callable[[str], Request] = lambda _room_id: just(  # noqa: E731
         member(ALICE, ALICE, "join"),
         state(ALICE, "m.room.power_levels", {"users": users}),
         state(ALICE, "m.room.join_rules", {"join_rule": "public"}),
         *further,
     )
-    return await graphs.create(ROOM_VERSIONS[version], create, first)
+    return await graphs.create(rules, create, first)
