@@ -143,6 +143,7 @@ GRAPH = [
     "graph-split-at-once",
     "graph-backfill",
     "graph-churn",
+    "graph-tangle",
     "graph-old-state",
     "graph-memory",
 ]

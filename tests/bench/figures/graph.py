@@ -167,6 +167,23 @@ class Churn(GraphFigure):
     }
 
 
+class Tangle(GraphFigure):
+    """Batches of 50 state events, each of which follows on two whose states differ."""
+
+    name = "graph-tangle"
+    scenario = "tangle"
+    lines = (
+        Line("graph-tangle", "events that each merge two lines, taken in", "/s", "more"),
+        Line("graph-tangle-p50", "the same, a batch of 50, p50", "ms", "less"),
+        Line("graph-tangle-stall", "the same, longest stall (processor time)", "ms", "less"),
+    )
+    reads: ClassVar[Mapping[str, str]] = {
+        "graph-tangle": "events per second",
+        "graph-tangle-p50": "batch p50, ms",
+        "graph-tangle-stall": _STALL,
+    }
+
+
 class OldState(GraphFigure):
     """The state at a random event of a room of 100,000 state changes of 10,000 keys."""
 

@@ -18,6 +18,7 @@ from tests.bench.graph.churn import churn
 from tests.bench.graph.memory import at_rest, fill_cold, fill_hot, hot
 from tests.bench.graph.old_state import old_state
 from tests.bench.graph.split import split_at_once, split_in_transactions
+from tests.bench.graph.tangle import tangle
 from tests.bench.graph.task import Task
 
 Scenario = Callable[[Task, Any], Coroutine[Any, Any, Mapping[str, float]]]
@@ -27,6 +28,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "split-at-once": split_at_once,
     "backfill": backfill,
     "churn": churn,
+    "tangle": tangle,
     "old-state": old_state,
     "fill-cold": fill_cold,
     "fill-hot": fill_hot,
