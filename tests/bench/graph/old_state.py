@@ -11,7 +11,7 @@ from typing import Any
 from federation.graph.batches import Incoming
 from storage.engine.database import Transaction
 from storage.event import StateAt
-from tests.bench.graph.gauges import Gauges, spread, timed
+from tests.bench.graph.gauges import spread, timed
 from tests.bench.graph.growth import CREATOR, Growth
 from tests.bench.graph.house import House
 from tests.bench.graph.task import Task
@@ -28,8 +28,6 @@ async def old_state(task: Task, reactor: Any) -> dict[str, float]:
     graph = await house.begin(far.room_id, Incoming(far.events))
     random, changes, keys = Random(1), task.count(_CHANGES), task.count(_KEYS)
     before = len(far.events)
-    gauges = Gauges(reactor)
-    gauges.start()
     for size in (1_000,) * (changes // 1_000):
         for _ in range(size):
             far.add(
@@ -37,7 +35,6 @@ async def old_state(task: Task, reactor: Any) -> dict[str, float]:
             )
         await house.receive(graph, Incoming(far.since(before)))
         before = len(far.events)
-    filled = gauges.stop()
     storage = house.ground.storage
     numbers = await storage.strings.find(["org.example.thing", *(f"{i}" for i in range(keys))])
     whole: list[float] = []
@@ -66,5 +63,4 @@ async def old_state(task: Task, reactor: Any) -> dict[str, float]:
         **spread(two, "two keys"),
         **spread(reader, "whole state for a reader"),
         "rows of a whole state": rows / _LOOKS,
-        "filled, events per processor second": changes / filled["processor seconds"],
     }
