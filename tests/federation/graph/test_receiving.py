@@ -15,7 +15,7 @@ from federation.graph.room_memory import RoomGone
 from storage.engine.database import Database
 from storage.event import Event, StateAt
 from tests.reference.resolver import naive_resolve
-from tests.support.graphs import message
+from tests.support.graphs import message, state
 from tests.support.receiver import Ids, Receiver, bent, ids_of
 from tests.support.rooms import ALICE, BOB, Room, make_room
 
@@ -431,7 +431,9 @@ async def test_what_cites_a_rejected_event_is_rejected(database: Database) -> No
     assert (await receiver.stored(levels)).after is None
 
 
-async def test_a_soft_failed_state_event_comes_back_by_a_resolution(database: Database) -> None:
+async def test_what_follows_a_soft_failed_event_brings_its_state_to_the_resolution(
+    database: Database,
+) -> None:
     room = make_room("11", members=[BOB, CARL], levels={BOB: 50})
     receiver = await Receiver.of(room, database)
     [head] = room.heads
@@ -455,22 +457,66 @@ async def test_a_soft_failed_state_event_comes_back_by_a_resolution(database: Da
     assert current["m.room.topic", ""] == topic.event_id
 
 
-async def test_a_soft_failed_event_enters_the_current_state_with_what_follows_it(database: Database) -> None:
-    room = make_room("11", members=[BOB], levels={BOB: 50})
+async def test_a_soft_failed_event_comes_back_by_a_resolution(database: Database) -> None:
+    room = make_room("11", members=[BOB, CARL], levels={BOB: 50, CARL: 60})
     receiver = await Receiver.of(room, database)
     [head] = room.heads
-    demotion = room.power_levels(ALICE, {"users": {ALICE: 100}, "events": {"m.room.topic": 50}})
-    name = room.set_state(BOB, "m.room.name", {"name": "Bob's"}, after=[head])
-    await receiver.receive(demotion)
-    [soft] = await receiver.receive(name)
-    assert soft.soft_failed
-    assert ("m.room.name", "") not in await receiver.current()
-    follow = room.message(ALICE, "after it", after=[name])
-    await receiver.receive(follow)
-    naive = _resolved(room, demotion, follow)
-    assert await receiver.current() == naive
+    ban = room.ban(CARL, BOB)
+    topic = room.set_state(BOB, "m.room.topic", {"topic": "Bob's"}, after=[head])
+    await receiver.receive(ban)
+    [soft] = await receiver.receive(topic)
+    assert (soft.soft_failed, soft.rejected) == (True, False)
+    assert ("m.room.topic", "") not in await receiver.current()
+    # Meanwhile Carl has lost the power to ban: in the resolution the ban does not count.
+    levels = {"users": {ALICE: 100, BOB: 50}}
+    demotion = room.power_levels(ALICE, levels, after=[head])
+    follow = room.message(ALICE, "after the topic", after=[topic, demotion])
+    await receiver.receive(demotion, follow)
+    for _ in range(2):
+        current = await receiver.current()
+        assert current == _resolved(room, ban, follow)
+        assert current["m.room.topic", ""] == topic.event_id
+        assert current["m.room.member", BOB] != ban.event_id
+        assert await receiver.extremities() == {ban.event_id, follow.event_id}
+        assert (await receiver.stored(topic)).soft_failed
+        receiver.restart()
+    # Bob may speak again.
+    [spoken] = await receiver.receive(room.message(BOB, after=[follow]))
+    assert not spoken.soft_failed
+
+
+async def test_a_resolution_removes_an_accepted_event_and_its_key(database: Database) -> None:
+    room = make_room("11", members=[BOB, CARL], levels={BOB: 50})
+    receiver = await Receiver.of(room, database)
+    [head] = room.heads
+    name = room.set_state(BOB, "m.room.name", {"name": "Bob's"})
+    await receiver.receive(name)
+    assert (await receiver.current())["m.room.name", ""] == name.event_id
+    revision = await receiver.head()
+    ban = room.ban(ALICE, BOB, after=[head])
+    await receiver.receive(ban)
+    changes = [change for told in receiver.told.resolved_changes for change in told.changes]
+    assert {(c.type, c.new and c.new.event_id) for c in changes} == {
+        ("m.room.name", None),
+        ("m.room.member", ban.event_id),
+    }
+    for _ in range(2):
+        current = await receiver.current()
+        assert current == _resolved(room, name, ban)
+        assert ("m.room.name", "") not in current
+        assert current["m.room.member", BOB] == ban.event_id
+        # Before, it was there.
+        assert (await receiver.state(revision))["m.room.name", ""] == name.event_id
+        stored = await receiver.stored(name)
+        assert (stored.rejected, stored.soft_failed) == (False, False)
+        receiver.restart()
+    [again] = await receiver.send(state(ALICE, "m.room.name", {"name": "Alice's"}))
+    assert (await receiver.current())["m.room.name", ""] == again.event.event_id
+    # What comes on the other branch only is soft-failed.
+    [late] = await receiver.receive(room.message(BOB, after=[name]))
+    assert late.soft_failed
     receiver.restart()
-    assert await receiver.current() == naive
+    assert (await receiver.current())["m.room.name", ""] == again.event.event_id
 
 
 def _resolved(room: Room, *ends: Event) -> Ids:
