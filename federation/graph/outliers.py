@@ -136,6 +136,7 @@ class Outliers:
         names = {s for e in events for s in (e.type, e.sender, e.state_key) if s is not None}
         strings = await self.strings.intern({judge.room_id, *names})
         await self.numbers.reserve(len(events))
+        numbers = iter(self.numbers.take(len(events)))
         room = strings[judge.room_id]
         stored: dict[str, StoredEvent] = {}
         records: list[NewOutlier | NewRejection] = []
@@ -150,7 +151,9 @@ class Outliers:
                 lacking[event.event_id] = frozenset(unknown)
                 continue
             refused = judge.refusal(event, now_known)
-            one = self._outlier(event, rejected=refused is not None)
+            one = StoredEvent(
+                event, next(numbers), position=None, topo=None, before=None, rejected=refused is not None
+            )
             stored[event.event_id] = one
             state_key = None if event.state_key is None else strings[event.state_key]
             records.append(NewOutlier(one, room, strings[event.type], state_key, strings[event.sender]))
@@ -159,10 +162,6 @@ class Outliers:
         if records:
             await self.queue.submit(Unit(records))
         return stored
-
-    def _outlier(self, event: Event, *, rejected: bool) -> StoredEvent:
-        number = self.numbers.take(1)[0]
-        return StoredEvent(event, number, position=None, topo=None, before=None, rejected=rejected)
 
 
 @attrs.frozen

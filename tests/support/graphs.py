@@ -42,8 +42,10 @@ class Graphs:
     workers: Workers
 
 
-def graphs_over(database: Database, contributors: Sequence[Contributor] = ()) -> Graphs:
-    """A room graph over `database`, as the composition root builds it."""
+def graphs_over(
+    database: Database, contributors: Sequence[Contributor] = (), *, numbers: int = 20_000
+) -> Graphs:
+    """A room graph over `database`, as the composition root builds it; it takes `numbers` at a time."""
     storage = Storage.over(database)
     background = BackgroundTasks()
     committed: list[Committed] = []
@@ -57,7 +59,7 @@ def graphs_over(database: Database, contributors: Sequence[Contributor] = ()) ->
     workers = Workers(processes=1, reactor=reactor)
     tools = GraphTools.over(
         storage,
-        numbers=EventNumbers(database),
+        numbers=EventNumbers(database, block=numbers),
         workers=workers,
         clock=reactor,
         queue=queue,

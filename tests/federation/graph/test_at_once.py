@@ -9,12 +9,13 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
+from federation.graph.batches import Incoming
 from federation.graph.resolving import HEAVY
 from storage.engine.database import Database
 from storage.event import Event
 from tests.reference.resolver import conflicts_2, naive_resolve
-from tests.support.graphs import message, state
-from tests.support.receiver import Receiver, ids_of
+from tests.support.graphs import Draft, graphs_over, message, state
+from tests.support.receiver import Receiver, Told, ids_of
 from tests.support.rooms import ALICE, BOB, make_room
 
 CARL = "@carl:c.example"
@@ -96,3 +97,21 @@ async def test_local_events_do_not_wait_for_a_heavy_resolution(database: Databas
     for _ in range(2):
         assert await receiver.current() == expected
         receiver.restart()
+
+
+async def test_numbers_that_run_out_while_others_take_some(database: Database) -> None:
+    room = make_room("10", members=[BOB])
+    receiver = Receiver(room, database, graphs_over(database, numbers=3), Told())
+    await receiver.begin(Incoming(room.events))
+    [head] = room.heads
+    outliers = [room.set_state(ALICE, "org.example.outlier", {"i": i}, str(i)) for i in range(150)]
+    target = room.message(BOB, "target", after=[head])
+    batch = [target, room.send(BOB, "m.room.redaction", {}, redacts=target.event_id, after=[target])]
+    drafts = [Draft(ALICE, "m.room.redaction", {}, redacts=target.event_id), message(ALICE, "hello")]
+    await together(
+        receiver.parts.graphs.learn(room.room_id, room.version, outliers),
+        receiver.receive(*batch),
+        *(receiver.send(draft) for draft in drafts * 5),
+    )
+    numbers = [(await receiver.stored(event)).number for event in [*outliers, *batch]]
+    assert len(set(numbers)) == len(numbers)
