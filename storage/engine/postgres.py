@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """PostgreSQL: psycopg2 in threads, one for the commits of the write queue, several for everything else.
 
-What can travel together does: BEGIN with the first statement of a transaction, and the whole tail of a commit
-with COMMIT, so that a process that is stopped between two statements does not hold the locks that all others
-need.
+What can travel together does: BEGIN with the first statement of a transaction, a statement that gives no rows
+with the next one, and the whole tail of a commit with COMMIT, so that a process that is stopped between two
+statements does not hold the locks that all others need. A commit of the write queue is one message as a rule.
 """
 
 from __future__ import annotations
@@ -20,19 +20,25 @@ from storage.engine.database import DatabaseSettings, Dialect, T, Tail, Transact
 from storage.engine.errors import OutcomeUnknown
 from storage.engine.postgres_connections import Connector
 from storage.engine.postgres_errors import Conflict, ConnectionLost, is_broken, translated
-from storage.engine.postgres_sql import ROWS_AT_ONCE, arrays, rendered, with_placeholders
+from storage.engine.postgres_prepared import PreparedStatements
+from storage.engine.postgres_sql import Template, chunks, literals, rendered, single
 from storage.engine.statement import INTEGER, Batch, Row, Value, check_parameters
 from storage.engine.threaded import ThreadedDatabase
 from storage.engine.threads import Mailbox, Observer, Reactor, Threads
 
-_READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_WRITE = b"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 _ATTEMPTS = 5
+_LONGEST_MESSAGE = 1 << 20
 
 _FENCE = Batch("", {"room": INTEGER, "expected": INTEGER})
-_RAISE_FENCES = "SELECT trellis_raise_fences(%s::bigint[], %s::bigint[])"
-_TAKE_POSITIONS = "SELECT trellis_take_positions(%s)"
-_BASE = b"SELECT current_setting('trellis.base')"
+_RAISE_FENCES = Template(
+    "SELECT trellis_raise_fences($1, $2)", ("bigint[]", "bigint[]"), title="trellis_raise_fences", silent=True
+)
+_TAKE_POSITIONS = Template(
+    "SELECT trellis_take_positions($1)", ("bigint",), title="trellis_take_positions", silent=True
+)
+_BASE = "SHOW trellis.base"
 
 
 class PostgresTransaction:
@@ -40,12 +46,19 @@ class PostgresTransaction:
 
     dialect: Dialect = "postgresql"
 
-    def __init__(self, connection: Connection, begin: bytes) -> None:
+    def __init__(self, connection: Connection, prepared: PreparedStatements, begin: str) -> None:
         self._connection = connection
-        self._begin = begin
+        self._prepared = prepared
         self._read_only = begin is _READ
+        self._unsent = [begin.encode()]
+        self._unsent_length = 0
         self._begun = False
         self.failure: Exception | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything to commit."""
+        return self._begun
 
     def rows(self, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
         """All rows that `sql` gives."""
@@ -64,32 +77,38 @@ class PostgresTransaction:
         return cursor.rowcount if changed else 0
 
     def batch(self, statement: Batch, rows: Sequence[tuple[Value, ...]]) -> list[Row]:
-        """Run `statement` over all of `rows`."""
+        """Run `statement` over all of `rows`; where it gives none back, with the next message."""
+        template = rendered(statement, False)
         results: list[Row] = []
-        for text in self.chunks(statement, rows, with_base=False):
-            cursor = self.send(text)
-            if cursor.description:
-                results += cursor.fetchall()
+        for arguments in chunks(statement, rows):
+            self._add(template, arguments)
+            if not template.silent:
+                cursor = self.send()
+                results += cursor.fetchall() if cursor.description else []
+            elif self._unsent_length > _LONGEST_MESSAGE:
+                self.send()
         return results
 
-    def chunks(self, statement: Batch, rows: Sequence[tuple[Value, ...]], *, with_base: bool) -> list[bytes]:
-        """The texts of `statement` over `rows`, a limited number of rows in each."""
-        template = rendered(statement, with_base)
-        return [
-            self.composed(template, arrays(statement, rows[start : start + ROWS_AT_ONCE]))
-            for start in range(0, len(rows), ROWS_AT_ONCE)
-        ]
+    def add_tail(self, tail: Tail) -> None:
+        """Let `tail` go with the next message."""
+        expected = [(fence.room, fence.expected) for fence in tail.fences]
+        for arguments in chunks(_FENCE, expected):
+            self._add(_RAISE_FENCES, arguments)
+        self._add(_TAKE_POSITIONS, literals((tail.positions,)))
+        for statement, rows in tail.statements:
+            for arguments in chunks(statement, rows):
+                self._add(rendered(statement, True), arguments)
 
-    def composed(self, template: str, parameters: Sequence[Value]) -> bytes:
-        """`template` with its placeholders filled. Raises `DataError` for text that is no Unicode."""
-        try:
-            return self._connection.cursor().mogrify(template, parameters)
-        except (psycopg2.Error, UnicodeEncodeError) as error:
-            raise self._failed(error) from error
+    def flush(self) -> None:
+        """Send what waits for the next message: in a transaction that only reads, there is no other."""
+        if self._begun and self._unsent:
+            self.send()
 
-    def send(self, text: bytes) -> Cursor:
-        """Send `text`, one or several statements, as one message, and return the result of the last."""
-        message = text if self._begun else self._begin + b";\n" + text
+    def send(self, *texts: str) -> Cursor:
+        """Send all that is unsent and `texts` as one message, and return the result of the last."""
+        message = b";\n".join([*self._unsent, *map(str.encode, texts)])
+        self._unsent.clear()
+        self._unsent_length = 0
         self._begun = True
         cursor = self._connection.cursor()
         try:
@@ -100,12 +119,23 @@ class PostgresTransaction:
 
     def _send_one(self, sql: str, parameters: Sequence[Value]) -> Cursor:
         if not parameters:
-            return self.send(sql.encode())
+            return self.send(sql)
         check_parameters(parameters)
-        values = [int(value) if isinstance(value, bool) else value for value in parameters]
-        return self.send(self.composed(with_placeholders(sql), values))
+        self._add(single(sql, parameters), literals(parameters))
+        return self.send()
+
+    def _add(self, template: Template, arguments: str) -> None:
+        """Let a statement go with the next message. Raises `DataError` for text that is no Unicode."""
+        try:
+            texts = [text.encode() for text in self._prepared.call(template, arguments)]
+        except UnicodeEncodeError as error:
+            raise self._failed(error) from error
+        self._unsent += texts
+        self._unsent_length += len(arguments)
+        self._begun = True
 
     def _failed(self, error: Exception) -> Exception:
+        self._prepared.forget()
         connected = not self._connection.closed
         self.failure = translated(error, connected=connected, read_only=self._read_only)
         return self.failure
@@ -119,10 +149,17 @@ class PostgresSession:
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
         self._connection: Connection | None = None
+        self._prepared = PreparedStatements()
 
     def read(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` on one snapshot, which `settle` gives up."""
-        return self._attempt(_READ, work)
+
+        def looked(transaction: PostgresTransaction) -> T:
+            result = work(transaction)
+            transaction.flush()
+            return result
+
+        return self._attempt(_READ, looked)
 
     def write(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` and commit."""
@@ -166,11 +203,11 @@ class PostgresSession:
         if connection is not None:
             connection.close()
 
-    def _attempt(self, begin: bytes, work: Callable[[PostgresTransaction], T]) -> T:
+    def _attempt(self, begin: str, work: Callable[[PostgresTransaction], T]) -> T:
         """Run `work`, again after a conflict, and once more after the connection was lost before COMMIT."""
         lost = False
         for attempt in range(1, _ATTEMPTS + 1):
-            transaction = PostgresTransaction(self._connected(begin), begin)
+            transaction = self._begin(begin)
             try:
                 result = work(transaction)
                 if transaction.failure is not None:
@@ -187,7 +224,7 @@ class PostgresSession:
             self.settle()
         raise AssertionError("unreachable")
 
-    def _connected(self, begin: bytes) -> Connection:
+    def _connected(self, begin: str) -> Connection:
         """A connection on which to begin; for a write one that the server has not left, as far as is known.
 
         A read that finds out is repeated, but a commit that is lost with its connection may have been done.
@@ -197,28 +234,31 @@ class PostgresSession:
             self.close()
         if self._connection is None:
             self._connection = self._connector.connect()
+            self._prepared = PreparedStatements()
         return self._connection
+
+    def _begin(self, begin: str) -> PostgresTransaction:
+        connection = self._connected(begin)
+        return PostgresTransaction(connection, self._prepared, begin)
 
     def _commit(self, transaction: PostgresTransaction) -> None:
         if transaction.failure is not None:
             raise transaction.failure
-        connection = self._connection
-        if connection is None or connection.get_transaction_status() == TRANSACTION_STATUS_IDLE:
-            return  # nothing was done
-        self._send_commit(transaction, b"COMMIT")
+        if transaction.begun:
+            self._send_commit(transaction, "COMMIT")
 
     def _commit_tail(self, transaction: PostgresTransaction, tail: Tail) -> int:
         if transaction.failure is not None:
             raise transaction.failure
-        message = b";\n".join([*_tail_texts(transaction, tail), b"COMMIT", _BASE])
-        (base,) = self._send_commit(transaction, message).fetchone() or (None,)
+        transaction.add_tail(tail)
+        (base,) = self._send_commit(transaction, "COMMIT", _BASE).fetchone() or (None,)
         return int(base)
 
-    def _send_commit(self, transaction: PostgresTransaction, message: bytes) -> Cursor:
-        """Send what ends in COMMIT. Raises `OutcomeUnknown` unless the error came before it."""
+    def _send_commit(self, transaction: PostgresTransaction, *commit: str) -> Cursor:
+        """Send what is unsent and `commit`. Raises `OutcomeUnknown` unless the error came before COMMIT."""
         connection = self._connection
         try:
-            return transaction.send(message)
+            return transaction.send(*commit)
         except Exception as error:
             cause = error.__cause__
             if (
@@ -237,17 +277,6 @@ def _has_ended(connection: Connection) -> bool:
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))
-
-
-def _tail_texts(transaction: PostgresTransaction, tail: Tail) -> list[bytes]:
-    texts = []
-    if tail.fences:
-        expected = [(fence.room, fence.expected) for fence in tail.fences]
-        texts.append(transaction.composed(_RAISE_FENCES, arrays(_FENCE, expected)))
-    texts.append(transaction.composed(_TAKE_POSITIONS, (tail.positions,)))
-    for statement, rows in tail.statements:
-        texts += transaction.chunks(statement, rows, with_base=True)
-    return texts
 
 
 def open_postgres(

@@ -30,11 +30,18 @@ _DEFAULTS: dict[str, str | int] = {
     "tcp_user_timeout": 30_000,
 }
 # A stopped process must not hold locks for ever, nor a commit wait for them; a stronger synchronous_commit
-# than `on` is the operator's choice.
+# than `on` is the operator's choice. Statements find things by indexes. They are planned once, maybe while
+# their tables are small, and a plan that reads whole tables must not be kept until they have grown.
 _SET_UP = """
 SET bytea_output = 'hex';
 SET standard_conforming_strings = on;
 SET jit = off;
+SET plan_cache_mode = force_generic_plan;
+SET enable_seqscan = off;
+SET enable_hashjoin = off;
+SET enable_mergejoin = off;
+SET enable_material = off;
+SET random_page_cost = 1.1;
 SET idle_in_transaction_session_timeout = '10s';
 SET lock_timeout = '20s';
 SELECT set_config('synchronous_commit', 'on', false)

@@ -65,7 +65,8 @@ async def session_of(database: Database, sql: str) -> int:
 
 
 async def terminate(database: Database, pid: int) -> None:
-    await database.read("terminate", lambda txn: txn.row("SELECT pg_terminate_backend(?)", (pid,)))
+    sql = "SELECT pg_terminate_backend(CAST(? AS INTEGER))"
+    await database.read("terminate", lambda txn: txn.row(sql, (pid,)))
 
 
 async def seconds_of(request: Any) -> float:
