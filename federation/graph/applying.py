@@ -38,6 +38,7 @@ class Applying:
                 recording.change_state(step.changes, self.trial.kept)
             else:
                 self._enter(step.placement, step.changes, base, redactions)
+        recording.records.extend(redactions.of_given())
         hot.timelines.make_real(TRIAL, base)
         for number, after in self.trial.touched.items():
             recording.branch(number, after=after, is_new=number >= self.trial.first_branch)

@@ -91,6 +91,7 @@ class Backfilling:
         placements = [step.placement for step in self.trial.steps if step.placement is not None]
         line = downwards(timelines, self.at_hand, self.trial)
         redactions = Redactions.of(recording.hot, self.at_hand)
+        recording.records.extend(redactions.of_given())
         for i, placement in enumerate(placements):
             # The highest comes first, and so takes the position that is least far below zero.
             self._enter(placement, line, redactions, index=len(placements) - i)

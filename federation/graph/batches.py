@@ -68,7 +68,8 @@ class AtHand:
     - `lowest`: the lowest known revision of the branch that older events may lead to
     - `outliers` are the events of the batch that are stored without a place, by id
     - `numbers` are for the events that have none yet
-    - `waiting_redactions` (number, id) and `others` are of redactions: their targets, and themselves
+    - `waiting_redactions` (number, id), of events of the batch and of states that are given, and `others` are
+      of redactions: their targets, and themselves
     - `gaps` are the events of the batch that were known to be missing
     - `resolutions` are those that were found while the batch was tried, by the names of their states
     """

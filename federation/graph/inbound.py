@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from federation.graph.batches import AtHand, Incoming, Lacking, Referrers
-from federation.graph.current_state import Key, StateEntry
+from federation.graph.current_state import CurrentState, Key, StateEntry
 from federation.graph.hot_room import HotRoom
 from federation.graph.outliers import cited_by
 from federation.graph.placing import Placing
@@ -19,7 +19,7 @@ from federation.graph.timelines import Begun, Ended
 from federation.rules.redaction import redacts
 from federation.rules.room_versions import RoomVersion
 from storage.engine.database import Database, Transaction
-from storage.event import StateAt, StoredEvent
+from storage.event import Event, StateAt, StoredEvent
 from storage.events import Events, GraphRow
 from storage.gaps import Gap, Gaps
 from storage.numbers import EventNumbers
@@ -49,21 +49,24 @@ class InboundReader:
         own = [event.event_id for event in batch]
         referred = {prev for event in batch for prev in event.prev_events}
         cited = {auth for event in batch for auth in cited_by(event, version)}
+        given = _given_ids(incoming)
 
         def look(txn: Transaction) -> tuple[Any, ...]:
             return (
                 self.events.graph_rows_txn(txn, {*own, *referred, *cited}),
-                self.events.waiting_redactions_txn(txn, own),
+                self.events.waiting_redactions_txn(txn, {*own, *given}),
                 self.gaps.referrers_txn(txn, room, own),
             )
 
         rows, waiting, gaps = await self.database.read("read for a batch", look)
         targets = {t for e in batch if e.type == "m.room.redaction" and (t := redacts(e, version))}
         redactions = {event_id for of_target in waiting.values() for _, event_id in of_target}
+        targets |= given & waiting.keys()
         await self.strings.intern(
             {s for e in batch for s in (e.type, e.sender, e.state_key) if s is not None}
         )
-        await self.numbers.reserve(len(batch))
+        await self.numbers.reserve(len(own))
+        numbers = self.numbers.take(len(own))  # now: whoever waits for something else may find none left
         referrers = await self._referrers(gaps)
         return AtHand(
             rows=rows,
@@ -72,9 +75,21 @@ class InboundReader:
             waiting_redactions=waiting,
             gaps=referrers,
             others=await self.events.by_id(targets | redactions) if targets or redactions else {},
-            numbers=dict(zip(own, self.numbers.take(len(own)), strict=True)),
+            numbers=dict(zip(own, numbers, strict=True)),
             lowest=await self._lowest(room, referrers) if incoming.backfilled else None,
+            events=await self._kept(
+                item
+                for state in incoming.given.values()
+                if not isinstance(state, StateAt)
+                for item in state.items()
+            ),
         )
+
+    async def _kept(self, values: Iterable[tuple[Key, StateEntry | None]]) -> dict[int, Event]:
+        """The events, by number, of those values that a room in memory keeps whole once they are current."""
+        numbers = [entry.number for key, entry in values if entry and CurrentState.keeps_event(*key)]
+        found = await self.events.get(numbers) if numbers else {}
+        return {number: stored.event for number, stored in found.items()}
 
     async def _outliers(self, own: Iterable[str], rows: Mapping[str, GraphRow]) -> Mapping[str, StoredEvent]:
         """Those of the batch that are stored without a place."""
@@ -124,6 +139,7 @@ class InboundReader:
             )
             resolved = await self.resolver.resolve(asked)
             await self.strings.intern({name for key in resolved for name in key})
+            at_hand.events |= await self._kept(resolved.items())
             at_hand.resolutions[frozenset(lacking.states.values())] = resolved
 
     async def _load(self, room: int, hot: HotRoom, state: StateAt) -> None:
@@ -145,6 +161,12 @@ class InboundReader:
     async def _named(self, rows: Sequence[TimelineRow]) -> list[tuple[Key, TimelineRow]]:
         names = await self.strings.values({n for row in rows for n in (row.type, row.state_key)})
         return [((names[row.type], names[row.state_key]), row) for row in rows]
+
+
+def _given_ids(incoming: Incoming) -> set[str]:
+    """The events of the states that are given with a batch."""
+    states = [state for state in incoming.given.values() if not isinstance(state, StateAt)]
+    return {entry.event_id for state in states for entry in state.values()}
 
 
 def _counts(stored: StoredEvent) -> bool:

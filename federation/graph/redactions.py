@@ -36,6 +36,11 @@ class Redactions:
         waiting = {target: list(found) for target, found in at_hand.waiting_redactions.items()}
         return cls(hot, dict(at_hand.others), waiting)
 
+    def of_given(self) -> list[RedactionApplied]:
+        """What is to be written of events that only states that were given made known."""
+        known = [self.others[event_id] for event_id in self.waiting if event_id in self.others]
+        return [applied for stored in known for applied in self._that_waited(stored)]
+
     def entered(self, stored: StoredEvent) -> list[NewRedaction | RedactionApplied]:
         """What is to be written of an event that takes its place, as a redaction and as a target."""
         event_id = stored.event.event_id

@@ -242,11 +242,8 @@ async def test_that_is_backfilled_before_its_target(database: Database, version:
     assert await is_redacted(receiver, target) == event.event_id
 
 
-@pytest.mark.xfail(
-    strict=True, reason="what is learnt as an outlier is not looked up among the redactions that wait for it"
-)
 @ENDS
-async def test_of_an_event_that_becomes_known_as_an_outlier(database: Database, version: str) -> None:
+async def test_of_an_event_that_a_given_state_makes_known(database: Database, version: str) -> None:
     # It shows in state sections: what is redacted must not.
     room = make_room(version, members=[BOB])
     receiver = await Receiver.of(room, database)
@@ -260,3 +257,23 @@ async def test_of_an_event_that_becomes_known_as_an_outlier(database: Database, 
     assert (await receiver.stored(target)).topo is None
     assert (await receiver.current())["m.room.topic", ""] == target.event_id
     assert await is_redacted(receiver, target) == event.event_id
+
+
+@ENDS
+async def test_by_an_event_of_another_room_of_what_a_given_state_makes_known(
+    database: Database, version: str
+) -> None:
+    room, other = (
+        make_room(version, members=[BOB], localpart="one"),
+        make_room(version, members=[BOB], localpart="two"),
+    )
+    elsewhere = await Receiver.of(other, database)
+    targets = [room.create, room.state["m.room.power_levels", ""], room.join(CARL)]
+    await elsewhere.receive(*(redaction(other, BOB, target) for target in targets))
+    receiver = Receiver(room, database, elsewhere.parts, elsewhere.told)
+    await receiver.begin(await receiver.given_with(targets[-1]))
+    for target in targets:
+        assert await is_redacted(receiver, target) is None
+    await receiver.receive(*room.events[:-1], backfilled=True)
+    for target in targets:
+        assert await is_redacted(receiver, target) is None
