@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from time import perf_counter
 from typing import Any, Protocol, TypeVar, TypeVarTuple, cast
 
 from twisted.internet.defer import Deferred
@@ -16,6 +17,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from federation.worker_process import WorkerContext, begin_work
+from storage.runtime.metrics import Tally
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ class Workers:
         self._reactor = reactor
         self._pool: ProcessPoolExecutor | None = None
         self._closed = False
+        self.calls = Tally()
 
     async def run(self, function: Callable[[*A], T], *arguments: *A) -> T:
         """What `function` returns or raises for the arguments.
@@ -53,11 +56,14 @@ class Workers:
         A call that lost its process (to want of memory, say) is tried once more, in new processes.
         Raises `BrokenProcessPool` if these are lost too, and `RuntimeError` after `close`.
         """
+        began = perf_counter()
         try:
             return await self._attempt(function, *arguments)
         except BrokenProcessPool:
             logger.warning("A worker process ended unexpectedly; %r is tried again", function)
             return await self._attempt(function, *arguments)
+        finally:
+            self.calls.add(perf_counter() - began)
 
     async def close(self) -> None:
         """End the processes once what they are at is done; what waits fails with `CancelledError`."""

@@ -10,6 +10,7 @@ import attrs
 from federation.graph.auth_chains.auth_chains import AuthChains
 from federation.graph.building import EventBuilder
 from federation.graph.contributors import Contributor
+from federation.graph.graph_counts import GraphCounts
 from federation.graph.inbound import InboundReader
 from federation.graph.loading import RoomLoader
 from federation.graph.outliers import Outliers
@@ -49,12 +50,14 @@ class GraphTools:
         contributors: Sequence[Contributor],
         workers: Workers,
         clock: Clock,
+        counts: GraphCounts | None = None,
     ) -> GraphTools:
-        """The tools over `storage`; `workers` are for heavy resolutions."""
+        """The tools over `storage`; `workers` are for heavy resolutions, `counts` is what all count into."""
+        counts = counts or GraphCounts()
         database, strings, events = storage.database, storage.strings, storage.events
         chains = AuthChains(store=AuthChainStore(database), clock=clock)
         return cls(
-            loader=RoomLoader(database, strings, storage.rooms, events, storage.states),
+            loader=RoomLoader(database, strings, storage.rooms, events, storage.states, counts),
             strings=strings,
             numbers=numbers,
             events=events,
@@ -66,7 +69,7 @@ class GraphTools:
                 events=events,
                 states=storage.states,
                 gaps=storage.gaps,
-                resolver=Resolver(events, chains, workers, clock),
+                resolver=Resolver(events, chains, workers, clock, counts),
             ),
             outliers=Outliers(strings, numbers, events, queue, clock),
             builder=builder,

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import perf_counter
 
 import attrs
 
 from federation.graph.current_state import CurrentState, Key, StateEntry
+from federation.graph.graph_counts import GraphCounts
 from federation.rules.room_versions import RoomVersion, room_version
 from storage.engine.database import Database, Transaction
 from storage.event import StoredEvent
@@ -41,17 +43,22 @@ class LoadedRoom:
 
 @attrs.frozen
 class RoomLoader:
-    """Loads rooms."""
+    """Loads rooms, and counts those that there are."""
 
     database: Database
     strings: Strings
     rooms: Rooms
     events: Events
     states: States
+    counts: GraphCounts = attrs.field(factory=GraphCounts)
 
     async def load(self, room: int) -> LoadedRoom | None:
         """The room with this number, or None where there is none."""
-        return await self.database.read("load room", lambda txn: self._load_txn(txn, room))
+        began = perf_counter()
+        loaded = await self.database.read("load room", lambda txn: self._load_txn(txn, room))
+        if loaded is not None:
+            self.counts.loads.add(perf_counter() - began)
+        return loaded
 
     def _load_txn(self, txn: Transaction, room: int) -> LoadedRoom | None:
         row = self.rooms.get_txn(txn, room)

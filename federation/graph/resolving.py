@@ -8,6 +8,7 @@ spec: rooms, "State resolution".
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from time import perf_counter
 from typing import Final
 
 import attrs
@@ -15,6 +16,7 @@ import attrs
 from federation.graph.auth_chains.auth_chains import AuthChains
 from federation.graph.auth_chains.slices import pause
 from federation.graph.current_state import Key, StateEntry
+from federation.graph.graph_counts import GraphCounts
 from federation.graph.timelines import StateTimelines
 from federation.rules.room_versions import RoomVersion, StateResolution
 from federation.rules.state_resolution.conflict import Conflict
@@ -60,12 +62,22 @@ class Resolver:
     auth_chains: AuthChains
     workers: Workers
     clock: Clock
+    counts: GraphCounts = attrs.field(factory=GraphCounts)
 
     async def resolve(self, asked: StatesToResolve) -> Resolved:
         """The resolution of the states. Raises `DatabaseUnavailable`."""
         differences = asked.timelines.differences(asked.states)
         if not differences:
             return {}
+        began = perf_counter()
+        try:
+            return await self._resolution(asked, differences)
+        finally:
+            self.counts.resolutions.add(perf_counter() - began)
+
+    async def _resolution(
+        self, asked: StatesToResolve, differences: Mapping[Key, Sequence[StateEntry | None]]
+    ) -> Resolved:
         await pause(self.clock)
         looked_up = _LookUp(self.events, asked.unstored)
         gathering = await self._begin(asked, differences, looked_up)
@@ -127,9 +139,13 @@ class Resolver:
             await pause(self.clock)
 
     async def _resolve(self, conflict: Conflict) -> Mapping[Key, str | None]:
-        if conflict.size <= HEAVY:
-            return resolve(conflict)
-        return await self.workers.run(resolve, conflict)
+        self.counts.sizes.observe(conflict.size)
+        is_heavy = conflict.size > HEAVY
+        began = perf_counter()
+        try:
+            return await self.workers.run(resolve, conflict) if is_heavy else resolve(conflict)
+        finally:
+            (self.counts.beside if is_heavy else self.counts.here).add(perf_counter() - began)
 
 
 class _UnconflictedNumbers:

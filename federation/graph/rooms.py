@@ -36,6 +36,11 @@ class RoomGraphs:
         self._rooms: OrderedDict[int, RoomGraph] = OrderedDict()
         self._beginning: set[str] = set()
 
+    @property
+    def in_memory(self) -> int:
+        """How many rooms are in memory."""
+        return len(self._rooms)
+
     async def get(self, room_id: str) -> RoomGraph:
         """The graph of the room. Raises `RoomGone` where no such room is known."""
         room = self._tools.strings.known(room_id)
