@@ -6,8 +6,7 @@ The parts are in `homeserver/composition/`; each gives a component by its constr
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from federation.http.admission import Admission
@@ -16,7 +15,9 @@ from federation.http.endpoint import Endpoint
 from federation.http.listeners import Listener, Listeners
 from federation.http.service import Service
 from federation.http.site import Site
+from homeserver.composition.counts import Counts
 from homeserver.composition.ground import Ground, build_ground
+from homeserver.composition.metrics import build_metrics
 from homeserver.composition.reading import reading_endpoints
 from homeserver.composition.rooms import writing_endpoints
 from homeserver.composition.user_data import build_propagation, profile_endpoints, user_data_endpoints
@@ -26,12 +27,12 @@ from homeserver.config.listeners import Listener as ConfiguredListener
 from homeserver.config.listeners import Resource
 from homeserver.health import Health
 from homeserver.housekeeping import Housekeeping
+from homeserver.metrics.exposition import Exposition
+from homeserver.metrics.reactor_lag import ReactorLag
 from homeserver.rooms.transactions import TRANSACTION_LIFETIME_MS
 from homeserver.rooms.turns import Turns
 from storage.engine.database import Database
 from storage.engine.opening import open_database
-
-logger = logging.getLogger(__name__)
 
 _FINISH_SECONDS = 6.0
 """How long requests in flight may take when the server stops."""
@@ -60,8 +61,11 @@ class Homeserver:
         Raises `DatabaseUnavailable`, `UnsuitableDatabase` and `ListenerError`.
         """
         config, reactor = self._config, self._reactor
-        self._database = await open_database(config.database.database, reactor=reactor)
-        self._ground = ground = build_ground(config, reactor, self._database)
+        counts = Counts.of(config.server_name)
+        self._database = await open_database(
+            config.database.database, reactor=reactor, observe=counts.work.observe
+        )
+        self._ground = ground = build_ground(config, reactor, self._database, counts=counts)
         self._users = users = build_users(ground)
         await ground.feed.start()
         profile_turns = Turns()
@@ -75,16 +79,7 @@ class Homeserver:
         )
         await propagation.resume()
         admission = Admission(authenticate=ground.access_tokens.authenticate, seen=users.last_seen.seen)
-        health = Health().endpoints()
-        services = {
-            True: Service(dispatch=Dispatch((*health, *self.endpoints)), admission=admission),
-            False: Service(dispatch=Dispatch(health), admission=admission),
-        }
-        for listener in config.listeners.listeners:
-            _say_what_is_missing(listener)
-            service = services[Resource.CLIENT in listener.resources]
-            site = Site(reactor=reactor, service=service, x_forwarded=listener.x_forwarded)
-            self._listeners.open(_listener(listener, config), site)
+        self._listen(ground, admission)
         housekeeping = Housekeeping(
             transactions=ground.storage.client_transactions,
             transaction_lifetime_ms=TRANSACTION_LIFETIME_MS,
@@ -93,6 +88,34 @@ class Homeserver:
         ground.background.spawn("housekeeping", housekeeping.run())
         ground.background.spawn("last seen", users.last_seen.run())
         ground.background.spawn("expired sessions", users.authentication.run())
+
+    def _listen(self, ground: Ground, admission: Admission) -> None:
+        """Open all listeners."""
+        config, reactor = self._config, self._reactor
+        lag = ReactorLag(clock=reactor)
+        served = {
+            Resource.CLIENT: self.endpoints,
+            Resource.HEALTH: Health().endpoints(),
+            Resource.METRICS: Exposition(build_metrics(ground, lag)).endpoints(),
+        }
+        services: dict[frozenset[Resource], Service] = {}
+        for listener in config.listeners.listeners:
+            resources = config.listeners.resources_of(listener)
+            if not resources:
+                continue
+            if resources not in services:
+                services[resources] = Service(
+                    dispatch=Dispatch(_endpoints(served, resources)), admission=admission
+                )
+            site = Site(
+                reactor=reactor,
+                service=services[resources],
+                x_forwarded=listener.x_forwarded,
+                counts=ground.counts.requests,
+            )
+            self._listeners.open(_listener(listener, config), site)
+        if any(Resource.METRICS in resources for resources in services):
+            ground.background.spawn("reactor lag", lag.run())
 
     async def stop(self) -> None:
         """Accept nothing more, finish what is in flight, close everything. Also after a failed start."""
@@ -111,10 +134,12 @@ class Homeserver:
             await self._database.close()
 
 
-def _say_what_is_missing(listener: ConfiguredListener) -> None:
-    """Tell of what a listener is to serve and cannot yet."""
-    if Resource.METRICS in listener.resources:
-        logger.warning("Metrics are not there yet: the listener at %s does not serve them", listener.port)
+def _endpoints(
+    served: Mapping[Resource, Sequence[Endpoint]], resources: Collection[Resource]
+) -> Sequence[Endpoint]:
+    return [
+        endpoint for resource, endpoints in served.items() if resource in resources for endpoint in endpoints
+    ]
 
 
 def _listener(listener: ConfiguredListener, config: Config) -> Listener:

@@ -44,7 +44,9 @@ class RequestCounts:
     def collect(self) -> Iterable[Metric]:
         """The metrics."""
         yield gauge("http_connections", "Open connections of clients.", self.connections)
-        yield gauge("http_requests_in_flight", "Requests that are being answered.", self.in_flight)
+        yield gauge(
+            "http_requests_in_flight", "Requests that are being answered, long polls too.", self.in_flight
+        )
         answered = [((path, method, str(status)), t) for (path, method, status), t in self.answered.items()]
         yield counters(
             "http_requests",
@@ -54,7 +56,7 @@ class RequestCounts:
         )
         yield counters(
             "http_request_seconds",
-            "Seconds from the headers of these requests to the end of their answers.",
+            "Seconds from the headers of requests to the end of their answers.",
             _LABELS,
             ((labels, tally.seconds) for labels, tally in answered),
         )

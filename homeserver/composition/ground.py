@@ -16,6 +16,7 @@ from federation.signing_key import load_signing_keys
 from federation.workers import Workers
 from homeserver.accounts.access_tokens import AccessTokens
 from homeserver.accounts.limits import Limits, NoLimits
+from homeserver.composition.counts import Counts
 from homeserver.config.config import Config
 from homeserver.feed.feed import Feed
 from homeserver.push.committed_counts import CommittedCounts
@@ -57,6 +58,7 @@ class Ground:
     out_of_band: OutOfBandMemberships
     limits: Limits
     unread: UnreadCounts
+    counts: Counts
 
 
 def build_ground(
@@ -64,11 +66,13 @@ def build_ground(
     reactor: Any,
     database: Database,
     followers: Sequence[Callable[[Sequence[Committed]], None]] = (),
+    counts: Counts | None = None,
 ) -> Ground:
     """Storage, the readers that follow the commits, the write queue, and the room graph on top of it.
 
-    `followers` hear of every commit, too.
+    `followers` hear of every commit, too; `counts` is what the parts count into.
     """
+    figures = counts or Counts.of(config.server_name)
     background = BackgroundTasks()
     storage = Storage.over(database)
     feed = Feed(storage=storage, clock=reactor)
@@ -87,7 +91,7 @@ def build_ground(
         strings=storage.strings,
         clock=reactor,
     )
-    counts = CommittedCounts(
+    unread = CommittedCounts(
         database=database,
         thread_counts=storage.thread_counts,
         exceptions=storage.notification_exceptions,
@@ -105,11 +109,14 @@ def build_ground(
             states.on_commit,
             history.on_commit,
             presentation.on_commit,
-            counts.on_commit,
+            unread.on_commit,
+            figures.events.on_commit,
             *followers,
             feed.on_commit,
         ),
+        counts=figures.writes,
     )
+    figures.caches.watch(storage.events.caches, states.caches, history.caches, presentation.caches)
     signing_key = load_signing_keys(config.signing_key_path)[0]
     workers = Workers(processes=_WORKERS, reactor=reactor)
     tools = GraphTools.over(
@@ -117,6 +124,7 @@ def build_ground(
         numbers=EventNumbers(database),
         workers=workers,
         clock=reactor,
+        counts=figures.graph,
         queue=write_queue,
         builder=EventBuilder(server_name=config.server_name, key=signing_key, clock=reactor),
         contributors=(
@@ -157,5 +165,6 @@ def build_ground(
             forget_on_leave=config.rooms.forget_rooms_on_leave,
         ),
         limits=NoLimits(),
-        unread=counts,
+        unread=unread,
+        counts=figures,
     )

@@ -43,13 +43,15 @@ def build_sync(ground: Ground, ignored_users: IgnoredUsers) -> Sync:
     """`/sync` over the feed."""
     storage, states, feed, history = ground.storage, ground.states, ground.feed, ground.history
     ephemeral = Ephemeral(storage=storage, feed=feed)
+    sent, summaries = SentMembers(), Summaries(storage=storage, states=states)
+    ground.counts.caches.watch(sent.caches, summaries.caches, ignored_users.caches)
     sections = Sections(
         history=history,
         presentation=ground.presentation,
         timelines=Timelines(storage=storage, feed=feed, history=history),
-        state_sections=StateSections(storage=storage, states=states, sent=SentMembers()),
+        state_sections=StateSections(storage=storage, states=states, sent=sent),
         removed_keys=RemovedKeys(storage=storage, states=states),
-        summaries=Summaries(storage=storage, states=states),
+        summaries=summaries,
         ephemeral=ephemeral,
         unread=ground.unread,
     )

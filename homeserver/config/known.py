@@ -17,7 +17,7 @@ def words(text: str) -> frozenset[str]:
 IGNORED = words(
     """
     background_updates bcrypt_rounds cleanup_extremities_with_dummy_events daemonize
-    dummy_events_threshold enable_metrics event_cache_size form_secret form_secret_path gc_min_interval
+    dummy_events_threshold event_cache_size form_secret form_secret_path gc_min_interval
     gc_thresholds gzip_responses instance_map macaroon_secret_key macaroon_secret_key_path
     media_instance_running_background_jobs no_redirect_stdio no_tls print_pidfile
     replication_torture_level report_stats report_stats_endpoint run_background_tasks_on server_context

@@ -53,8 +53,8 @@ class ListenerResources:
     names: tuple[Resource | None, ...] = key(
         ListOf(ResourceName(), minimum=1),
         """What is served: client (the client-server API with media), federation (the server-server API with
-        keys), health (/health, which every http listener answers) and metrics (/_synapse/metrics for
-        Prometheus).""",
+        keys), health (/health, which every http listener answers) and metrics (/_synapse/metrics and
+        /metrics for Prometheus, which ask nobody for a token).""",
         default=["client", "federation"],
     )
 
@@ -93,7 +93,8 @@ class ListenerKeys:
     mode: int = key(FileMode(), """The permissions of the Unix socket.""", default="666")
     type: str = key(
         OneOf(("http", "metrics")),
-        """http, or metrics for a listener that serves metrics alone.""",
+        """http, or metrics for a listener that serves metrics alone: bind it to the loopback or to a
+        private address, since whoever reaches it may read them.""",
         default="http",
     )
     tls: bool = key(
@@ -185,6 +186,21 @@ class ListenersConfig:
                 "resources": [{"names": ["client", "federation", "health"]}],
             }
         ],
+        example=[
+            {
+                "port": 8008,
+                "bind_addresses": ["127.0.0.1"],
+                "x_forwarded": True,
+                "resources": [{"names": ["client", "federation"]}],
+            },
+            {"port": 9000, "bind_addresses": ["127.0.0.1"], "type": "metrics"},
+        ],
+    )
+    enable_metrics: bool | None = optional(
+        Boolean(),
+        """Whether metrics for Prometheus are served; without this key they are, by each listener that has the
+        resource metrics or the type metrics. With false a listener for metrics alone is not opened.""",
+        example=False,
     )
     tls_certificate_path: Path | None = optional(
         PathName(),
@@ -197,8 +213,14 @@ class ListenersConfig:
         example="/etc/ssl/example.org/privkey.pem",
     )
 
+    def resources_of(self, listener: Listener) -> frozenset[Resource]:
+        """What is served at one of `listeners`; nothing where it is not to be opened."""
+        without = {Resource.METRICS} if self.enable_metrics is False else set()
+        return listener.resources - without
+
     def check(self, at: Place) -> None:
         """TLS has a certificate, and no two listeners share an address."""
+        self._remark_on_metrics(at)
         for name in ("tls_certificate_path", "tls_private_key_path"):
             if getattr(self, name) is None and any(listener.tls for listener in self.listeners):
                 raise at.child(name).error("is missing, expected a path because a listener has tls: true")
@@ -208,6 +230,21 @@ class ListenersConfig:
             if taken & addresses:
                 raise _taken_twice(at.child("listeners").item(index), min(taken & addresses))
             taken |= addresses
+
+    def _remark_on_metrics(self, at: Place) -> None:
+        """Synapse serves metrics only where the key and a listener say so."""
+        with_metrics = [
+            (at.child("listeners").item(index), listener)
+            for index, listener in enumerate(self.listeners)
+            if Resource.METRICS in listener.resources
+        ]
+        if self.enable_metrics and not with_metrics:
+            at.child("enable_metrics").warn("no listener has the resource metrics, so none serves them")
+        for place, listener in with_metrics:
+            if self.enable_metrics is False:
+                place.warn("this listener does not serve metrics, because enable_metrics is false")
+            elif Resource.CLIENT in listener.resources:
+                place.inform("metrics are served to everybody who can reach this listener")
 
 
 def _taken_twice(at: Place, address: tuple[str, int]) -> ConfigError:

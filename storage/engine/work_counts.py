@@ -46,13 +46,13 @@ class WorkCounts:
         )
         yield counters(
             "database_work_seconds",
-            "Seconds that they ran.",
+            "Seconds that work in the database's threads ran.",
             labels,
             (((name,), one.ran) for name, one in work),
         )
         yield counters(
             "database_work_waiting_seconds",
-            "Seconds that they waited for a free thread before.",
+            "Seconds that work for the database waited for a free thread.",
             labels,
             (((name,), one.waited) for name, one in work),
         )
@@ -69,7 +69,7 @@ def pool_metrics(pools: Callable[[], Sequence[PoolUse]]) -> Iterable[Metric]:
     )
     yield gauges(
         "database_busy_threads",
-        "Those that are at work.",
+        "Threads of the database that are at work.",
         labels,
         (((pool.name,), pool.busy) for pool in used),
     )

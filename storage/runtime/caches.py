@@ -83,10 +83,16 @@ class CacheFigures:
             self._each(lambda cache: cache.currsize / cache.maxsize),
         )
         yield counters(
-            "cache_hits", "Look-ups that found a value.", ["cache"], self._each(lambda cache: cache.hits)
+            "cache_hits",
+            "Look-ups in a cache that found a value.",
+            ["cache"],
+            self._each(lambda cache: cache.hits),
         )
         yield counters(
-            "cache_misses", "Look-ups that did not.", ["cache"], self._each(lambda cache: cache.misses)
+            "cache_misses",
+            "Look-ups in a cache that found none.",
+            ["cache"],
+            self._each(lambda cache: cache.misses),
         )
 
     def _each(self, figure: Callable[[Cache[Any, Any]], float]) -> Iterator[Labelled]:

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -35,10 +35,17 @@ def environment() -> dict[str, str]:
 class ServerProcess:
     """`python -m homeserver run` on a configuration of its own in `directory`.
 
-    `settings` are further keys of the configuration.
+    `also_listening` are listeners besides that for clients, `settings` further keys of the configuration.
     """
 
-    def __init__(self, directory: Path, database: dict[str, Any], **settings: Any) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        database: dict[str, Any],
+        *,
+        also_listening: Sequence[Mapping[str, Any]] = (),
+        **settings: Any,
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
@@ -49,7 +56,7 @@ class ServerProcess:
         listener = {"port": self.port, "bind_addresses": ["127.0.0.1"], "type": "http"}
         configuration = {
             "server_name": SERVER_NAME,
-            "listeners": [{**listener, "resources": [{"names": ["client"]}]}],
+            "listeners": [{**listener, "resources": [{"names": ["client"]}]}, *also_listening],
             "database": database,
             "registration_shared_secret": _SECRET,
             "signing_key_path": str(directory / "signing.key"),

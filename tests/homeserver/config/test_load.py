@@ -337,6 +337,49 @@ tls_private_key_path: /etc/key.pem
     assert [notice.level for notice in config.notices] == [Level.INFORMATION]
 
 
+METRICS = "{port: 9000, type: metrics}"
+BOTH = "{port: 8008, resources: [{names: [client, metrics]}]}"
+
+
+@pytest.mark.parametrize(
+    ("text", "served", "notices"),
+    [
+        (f"listeners: [{METRICS}]", [{"metrics"}], []),
+        (f"listeners: [{METRICS}]\nenable_metrics: true", [{"metrics"}], []),
+        (
+            "listeners: [{port: 9000, resources: [{names: [metrics]}]}, {port: 9001, type: metrics}]",
+            [{"metrics", "health"}, {"metrics"}],
+            [],
+        ),
+        (
+            f"listeners: [{METRICS}]\nenable_metrics: false",
+            [set()],
+            [(Level.WARNING, "listeners[0]")],
+        ),
+        (
+            f"listeners: [{BOTH}]\nenable_metrics: false",
+            [{"client", "health"}],
+            [(Level.WARNING, "listeners[0]")],
+        ),
+        (
+            f"listeners: [{BOTH}, {METRICS}]",
+            [{"client", "health", "metrics"}, {"metrics"}],
+            [(Level.INFORMATION, "listeners[0]")],
+        ),
+        ("enable_metrics: true", [{"client", "federation", "health"}], [(Level.WARNING, "enable_metrics")]),
+        ("enable_metrics: false", [{"client", "federation", "health"}], []),
+    ],
+)
+def test_where_metrics_are_served(
+    text: str, served: list[set[str]], notices: list[tuple[Level, str]]
+) -> None:
+    config = read(text)
+    section = config.listeners
+    resources = [{resource.value for resource in section.resources_of(one)} for one in section.listeners]
+    assert resources == served
+    assert [(notice.level, notice.key) for notice in config.notices] == notices
+
+
 @pytest.mark.parametrize(("mode", "bits"), [('"666"', 0o666), ("0660", 0o660), ("432", 0o660)])
 def test_the_mode_of_a_socket(mode: str, bits: int) -> None:
     assert read(f"listeners: [{{path: /x, mode: {mode}}}]").listeners.listeners[0].mode == bits
