@@ -148,7 +148,7 @@ class Recording:
             key: hot.state.change(key, value, None if value is None else events.get(value.event_id))
             for key, value in changes.items()
         }
-        revision = hot.timelines.advance(olds)
+        revision = hot.timelines.begin() if given else hot.timelines.advance(olds)
         self.records.append(NewRevision(self.room, revision, index))
         for key, value in changes.items():
             self.records.append(

@@ -251,6 +251,9 @@ class StateTimelines:
         branch = self._branches[state.branch]
         assert branch.head == state.revision, "a branch is extended at its head only"
         branch.head += 1
+        if not branch.rows:
+            branch.rows = {key: [Begun(branch.head, value)] for key, value in changes.items()}
+            return StateAt(state.branch, branch.head)
         for key, value in changes.items():
             branch.rows.setdefault(key, []).append(Begun(branch.head, value))
         return StateAt(state.branch, branch.head)
@@ -274,6 +277,12 @@ class StateTimelines:
         for key, old in olds.items():
             self._past.setdefault(key, []).append(Ended(self.head, old))
             self._log.append((self.head, key))
+        return self.head
+
+    def begin(self) -> int:
+        """The current state has become one that was given, and held before: nothing was ever different."""
+        self.head += 1
+        self._floor = self.head
         return self.head
 
     def forget_old(self) -> None:
