@@ -15,6 +15,7 @@ from twisted.internet.task import react
 from homeserver.cli.run import SWITCH_SECONDS
 from tests.bench.graph.backfill import backfill
 from tests.bench.graph.churn import churn
+from tests.bench.graph.joining import joining
 from tests.bench.graph.memory import at_rest, fill_cold, fill_hot, hot
 from tests.bench.graph.old_state import old_state
 from tests.bench.graph.split import split_at_once, split_in_transactions
@@ -28,6 +29,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "split-at-once": split_at_once,
     "backfill": backfill,
     "churn": churn,
+    "join": joining,
     "tangle": tangle,
     "old-state": old_state,
     "fill-cold": fill_cold,
