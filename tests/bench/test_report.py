@@ -144,6 +144,7 @@ GRAPH = [
     "graph-backfill",
     "graph-churn",
     "graph-tangle",
+    "graph-join",
     "graph-old-state",
     "graph-memory",
 ]

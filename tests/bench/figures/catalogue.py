@@ -7,7 +7,16 @@ from collections.abc import Sequence
 
 from tests.bench.figures.disk import Disk
 from tests.bench.figures.figure import Figure
-from tests.bench.figures.graph import Backfill, Churn, GraphMemory, OldState, Split, SplitAtOnce, Tangle
+from tests.bench.figures.graph import (
+    Backfill,
+    Churn,
+    GraphMemory,
+    JoinLarge,
+    OldState,
+    Split,
+    SplitAtOnce,
+    Tangle,
+)
 from tests.bench.figures.history import HistoryCold, HistoryWarm
 from tests.bench.figures.idle_polls import IdlePolls, Reconnect
 from tests.bench.figures.idle_sync import IdleSync
@@ -50,6 +59,7 @@ FIGURES: tuple[type[Figure], ...] = (
     Backfill,
     Churn,
     Tangle,
+    JoinLarge,
     OldState,
     GraphMemory,
 )

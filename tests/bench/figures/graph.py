@@ -167,6 +167,25 @@ class Churn(GraphFigure):
     }
 
 
+class JoinLarge(GraphFigure):
+    """The server joins a room of 10,000 members: their state is learnt, then the join enters the room."""
+
+    name = "graph-join"
+    scenario = "join"
+    lines = (
+        Line("graph-join", "join of a room of 10,000, without the network and signatures", "s", "less"),
+        Line("graph-join-cpu", "the same, processor time", "s", "less"),
+        Line("graph-join-stall", "the same, longest stall (processor time)", "ms", "less"),
+        Line("graph-join-sends", "the same, p99 of a send into another room", "ms", "less"),
+    )
+    reads: ClassVar[Mapping[str, str]] = {
+        "graph-join": "seconds",
+        "graph-join-cpu": "processor seconds",
+        "graph-join-stall": _STALL,
+        "graph-join-sends": "local send p99, ms",
+    }
+
+
 class Tangle(GraphFigure):
     """Batches of 50 state events, each of which follows on two whose states differ."""
 
