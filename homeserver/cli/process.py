@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import resource
@@ -13,6 +14,10 @@ from pathlib import Path
 from homeserver.cli.problem import Problem
 
 logger = logging.getLogger(__name__)
+
+COLLECTOR_THRESHOLDS = (10_000, 10, 10)
+"""How many more objects are made than freed before the young ones are looked at; how many such looks before
+older ones are."""
 
 
 def raise_file_limit(wanted: int) -> None:
@@ -27,6 +32,16 @@ def raise_file_limit(wanted: int) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
         except (ValueError, OSError) as error:
             logger.warning("soft_file_limit: %d open files were refused: %s", target, error)
+
+
+def collect_garbage_seldom() -> None:
+    """Let the collector of cycles leave alone what there is now, which stays, and look at the rest seldom.
+
+    Nearly all that a request makes goes without the collector. At Python's thresholds it took an eighth of
+    the processor time of a send, and held everybody up for 90 ms at a time to look at all modules again.
+    """
+    gc.freeze()
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
 
 
 @contextlib.contextmanager

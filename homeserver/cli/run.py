@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from homeserver.cli.files import add_config_option, chosen_config, make_data_directory
 from homeserver.cli.logs import install_logging
 from homeserver.cli.problem import explained, one_line
-from homeserver.cli.process import pid_file, raise_file_limit
+from homeserver.cli.process import collect_garbage_seldom, pid_file, raise_file_limit
 from homeserver.config.config import Config
 from homeserver.config.place import Level
 
@@ -128,6 +128,7 @@ class Run:
 
     def _started(self, _result: None) -> None:
         self._starting = None
+        collect_garbage_seldom()
         where = ", ".join(self._server.addresses)
         lines = [f"Trellis is ready on {where} as {self._config.server_name}"]
         if not self._config.sources:

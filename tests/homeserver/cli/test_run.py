@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import http.client
 import re
 import resource
@@ -13,13 +14,14 @@ import stat
 import subprocess
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from homeserver.cli.log_config import read_log_config
-from homeserver.cli.process import raise_file_limit
+from homeserver.cli.process import collect_garbage_seldom, raise_file_limit
 from homeserver.cli.run import END_SECONDS, FINISH_SECONDS
 from homeserver.config.place import ConfigError
 
@@ -286,3 +288,25 @@ def test_the_file_limit_is_raised_as_far_as_the_system_lets_it() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_what_lives_at_the_start_is_not_looked_at_for_garbage() -> None:
+    class Linked:
+        """Something that refers to itself."""
+
+    thresholds = gc.get_threshold()
+    try:
+        collect_garbage_seldom()
+        frozen = gc.get_freeze_count()
+        assert gc.get_threshold()[0] > 5_000
+        assert len(gc.get_objects()) < frozen / 10
+        later = Linked()
+        later.itself = later  # type: ignore[attr-defined]
+        died = weakref.ref(later)
+        del later
+        gc.collect()
+        assert died() is None
+        assert gc.get_freeze_count() == pytest.approx(frozen, rel=0.1)
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)
