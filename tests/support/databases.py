@@ -37,11 +37,13 @@ from tests.support.postgres_cluster import (
     run_sql,
     shared_cluster,
 )
+from tests.support.postgres_pool import PostgresPool
 from tests.support.reactor import in_reactor
 
 _numbers = itertools.count(1)
 _sqlite_templates: dict[str, Path] = {}
 _postgres_templates: dict[tuple[str, str], str] = {}
+_postgres_pools: dict[tuple[str, str], PostgresPool] = {}
 
 
 @attrs.frozen(eq=False)
@@ -118,18 +120,30 @@ def _postgres_template(server: dict[str, str | int], schema: Path) -> str:
             {**server, "dbname": "postgres"}, f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0"
         )
         settings = DatabaseSettings(engine="postgresql", arguments={**server, "dbname": name})
-        atexit.register(_drop_quietly, settings)
+        atexit.register(_quietly, lambda: _drop(settings))
         in_reactor(_migrate(DatabaseHome(settings, schema)))
         _postgres_templates[key] = name
     return name
 
 
-def _postgres_home(server: dict[str, str | int], schema: Path, migrated: bool) -> DatabaseHome:
-    name = f"trellis_test_{os.getpid()}_{next(_numbers)}"
-    template = _postgres_template(server, schema) if migrated else "template0"
-    run_sql({**server, "dbname": "postgres"}, f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE {template}")
+def _postgres_pool(server: dict[str, str | int], schema: Path) -> PostgresPool:
+    template = _postgres_template(server, schema)
+    key = (template, f"{server.get('host')}:{server.get('port')}")
+    if key not in _postgres_pools:
+        pool = _postgres_pools[key] = PostgresPool(server, template)
+        atexit.register(_quietly, pool.drop_all)
+    return _postgres_pools[key]
+
+
+def _postgres_home(server: dict[str, str | int], schema: Path, name: str) -> DatabaseHome:
     settings = DatabaseSettings(engine="postgresql", arguments={**server, "dbname": name}, readers=2)
     return DatabaseHome(settings, schema)
+
+
+def _empty_postgres_database(server: dict[str, str | int], template: str) -> str:
+    name = f"trellis_test_{os.getpid()}_{next(_numbers)}"
+    run_sql({**server, "dbname": "postgres"}, f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE {template}")
+    return name
 
 
 def _missing() -> None:
@@ -157,9 +171,9 @@ def _drop(settings: DatabaseSettings) -> None:
     run_sql({**arguments, "dbname": "postgres"}, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
-def _drop_quietly(settings: DatabaseSettings) -> None:
+def _quietly(clean_up: Callable[[], None]) -> None:
     with contextlib.suppress(psycopg2.OperationalError):  # our own server ends before
-        _drop(settings)
+        clean_up()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -177,20 +191,28 @@ def database_homes(engine: Dialect, tmp_path: Path) -> Iterator[Callable[..., Da
     def make(*, schema: Path = SCHEMA, migrated: bool = True, cluster: Cluster | None = None) -> DatabaseHome:
         if engine == "sqlite":
             home = _sqlite_home(tmp_path, schema, migrated)
+        elif cluster is not None:
+            template = _postgres_template(cluster.arguments, schema) if migrated else "template0"
+            name = _empty_postgres_database(cluster.arguments, template)
+            home = _postgres_home(cluster.arguments, schema, name)
+        elif migrated:
+            pool = _postgres_pool(postgres_server(), schema)
+            name = pool.take()
+            home = _postgres_home(pool.server, schema, name)
+            after.append(lambda: pool.give_back(name))
         else:
-            server = postgres_server() if cluster is None else cluster.arguments
-            home = _postgres_home(server, schema, migrated)
-            if cluster is None:
-                dropped.append(home)
+            server = postgres_server()
+            home = _postgres_home(server, schema, _empty_postgres_database(server, "template0"))
+            after.append(lambda: _drop(home.settings))
         homes.append(home)
         return home
 
-    dropped: list[DatabaseHome] = []
+    after: list[Callable[[], None]] = []
     yield make
     for home in homes:
         in_reactor(home.close())
-    for home in dropped:
-        _drop(home.settings)
+    for clean_up in after:
+        clean_up()
 
 
 @pytest.fixture
