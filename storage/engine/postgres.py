@@ -128,14 +128,13 @@ class PostgresTransaction:
         """Let a statement go with the next message. Raises `DataError` for text that is no Unicode."""
         try:
             texts = [text.encode() for text in self._prepared.call(template, arguments)]
-        except UnicodeEncodeError as error:
+        except (psycopg2.Error, UnicodeEncodeError) as error:
             raise self._failed(error) from error
         self._unsent += texts
         self._unsent_length += len(arguments)
         self._begun = True
 
     def _failed(self, error: Exception) -> Exception:
-        self._prepared.forget()
         connected = not self._connection.closed
         self.failure = translated(error, connected=connected, read_only=self._read_only)
         return self.failure
@@ -149,7 +148,7 @@ class PostgresSession:
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
         self._connection: Connection | None = None
-        self._prepared = PreparedStatements()
+        self._prepared: PreparedStatements | None = None
 
     def read(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` on one snapshot, which `settle` gives up."""
@@ -199,7 +198,7 @@ class PostgresSession:
 
     def close(self) -> None:
         """Close the connection; the next call makes another."""
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._prepared = self._connection, None, None
         if connection is not None:
             connection.close()
 
@@ -234,11 +233,12 @@ class PostgresSession:
             self.close()
         if self._connection is None:
             self._connection = self._connector.connect()
-            self._prepared = PreparedStatements()
         return self._connection
 
     def _begin(self, begin: str) -> PostgresTransaction:
         connection = self._connected(begin)
+        if self._prepared is None:
+            self._prepared = PreparedStatements(lambda text: connection.cursor().execute(text))
         return PostgresTransaction(connection, self._prepared, begin)
 
     def _commit(self, transaction: PostgresTransaction) -> None:

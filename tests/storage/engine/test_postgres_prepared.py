@@ -69,7 +69,7 @@ async def test_the_error_of_what_gives_no_rows_is_not_lost(items: Database) -> N
 
 
 async def test_statements_work_again_after_an_error(items: Database) -> None:
-    """The message that fails is the one that would have prepared the second statement."""
+    """What was prepared in the transaction that failed is still there."""
 
     def fails(txn: Transaction) -> None:
         txn.batch(INSERT, [(1, b"a"), (1, b"a")])
@@ -84,6 +84,13 @@ async def test_statements_work_again_after_an_error(items: Database) -> None:
             await items.commit("fails", fails, Tail())
     await items.commit("works", works, Tail())
     assert await items.read("r", lambda txn: txn.rows("SELECT item FROM items")) == [(2,)]
+
+
+async def test_a_statement_that_cannot_be_prepared_leaves_none_behind(items: Database) -> None:
+    for _ in range(2):
+        with pytest.raises(Exception, match="no_such_table"):
+            await items.read("r", lambda txn: txn.row("SELECT * FROM no_such_table WHERE item = ?", (1,)))
+    assert await items.read("r", lambda txn: txn.row("SELECT ?", (7,))) == (7,)
 
 
 async def test_those_used_last_stay_prepared(items: Database) -> None:
@@ -112,26 +119,24 @@ async def test_a_plan_made_for_an_empty_table_uses_its_index(items: Database) ->
 
 
 def test_names_tell_what_runs_and_cannot_end_early() -> None:
-    prepared = PreparedStatements()
+    prepared = PreparedStatements(lambda _: None)
     odd = Template("SELECT 1", (), title='SELECT "é" FROM ' + "x" * 90, silent=False)
-    texts = prepared.call(odd, "")
-    name = texts[-1].removeprefix("EXECUTE ").removesuffix("()")
+    (text,) = prepared.call(odd, "")
+    name = text.removeprefix("EXECUTE ").removesuffix("()")
     assert name.startswith("\"SELECT '?' FROM xxx")
     assert name.count('"') == 2
     assert len(name) - 2 < 64
 
 
-def test_the_least_recently_used_goes_and_all_go_after_a_failure() -> None:
-    prepared = PreparedStatements()
-    names = [prepared.call(template(number), "1")[-1] for number in range(400)]
-    assert prepared.call(template(0), "1") == [names[0]]
-    texts = prepared.call(template(400), "1")
-    assert texts[0] == names[1].replace("EXECUTE", "DEALLOCATE").removesuffix("(1)")
-    assert texts[1].endswith(" AS SELECT 400, $1")
-    prepared.forget()
-    assert [text.partition(" ")[0] for text in prepared.call(template(0), "1")] == [
-        "DEALLOCATE",
-        "PREPARE",
-        "EXECUTE",
-    ]
-    assert len(prepared.call(template(1), "1")) == 2
+def test_the_least_recently_used_goes_after_what_still_needs_it() -> None:
+    sent: list[str] = []
+    prepared = PreparedStatements(sent.append)
+    first = [prepared.call(template(number), "1") for number in range(400)]
+    assert prepared.call(template(0), "1") == first[0]
+    assert len(sent) == 400
+    deallocate, execute = prepared.call(template(400), "1")
+    assert sent[400].endswith(" AS SELECT 400, $1")
+    assert execute.removeprefix("EXECUTE ").removesuffix("(1)") in sent[400]
+    assert deallocate == first[1][0].replace("EXECUTE", "DEALLOCATE").removesuffix("(1)")
+    prepared.call(template(1), "1")
+    assert sent[401].endswith(" AS SELECT 1, $1")
