@@ -27,7 +27,7 @@ from storage.event import Event, StateAt, StoredEvent
 from storage.events import Events
 from storage.runtime.clock import Clock
 
-HEAVY: Final = 300
+HEAVY: Final = 500
 """A conflict of more events is resolved beside the reactor."""
 
 Resolved = Mapping[Key, StateEntry | None]
