@@ -57,6 +57,14 @@ async def test_an_exception_comes_back(workers: Workers) -> None:
         await workers.run(divmod, 1, 0)
 
 
+async def test_calls_are_counted_with_their_seconds(workers: Workers) -> None:
+    await workers.run(time.sleep, 0.05)
+    with pytest.raises(ZeroDivisionError):
+        await workers.run(divmod, 1, 0)
+    assert workers.calls.count == 2
+    assert 0.05 <= workers.calls.seconds < 60
+
+
 async def test_a_conflict_is_resolved_as_it_is_here(workers: Workers) -> None:
     story = Story("11")
     story.member("alice", ALICE, ALICE, "join", prev="create")

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet import reactor
 
 from federation.graph.batches import Incoming
+from federation.graph.resolving import HEAVY
 from homeserver.composition.ground import Ground, build_ground
 from homeserver.composition.metrics import build_metrics
 from homeserver.config.config import read_config
@@ -90,6 +91,26 @@ async def test_events_from_outside_and_resolutions(ground: Ground) -> None:
     assert moved(middle, after, "trellis_state_resolution_conflict_events_sum") >= 2 * resolutions
     whole = moved(middle, after, "trellis_state_resolution_seconds_total")
     assert whole > moved(middle, after, "trellis_state_resolution_rules_seconds_total reactor") > 0
+
+
+async def test_a_large_conflict_is_counted_where_it_is_resolved(ground: Ground) -> None:
+    room = make_room("12", members=[BOB], levels={BOB: 50})
+    [head] = room.heads
+    begun = len(room.events)
+    for fork in ("one", "two"):
+        last = head
+        for key in range(HEAVY // 2 + 1):
+            last = room.set_state(BOB, "org.example.key", {"fork": fork}, str(key), after=[last])
+    graph, _ = await ground.graphs.begin_remote(room.room_id, room.version, Incoming(room.events[:begun]))
+    before = figures(ground)
+    await graph.receive(Incoming(room.events[begun:]))
+    after = figures(ground)
+    assert moved(before, after, "trellis_state_resolution_rules_total worker") >= 1
+    assert moved(before, after, "trellis_worker_calls_total") == moved(
+        before, after, "trellis_state_resolution_rules_total worker"
+    )
+    assert moved(before, after, "trellis_worker_call_seconds_total") > 0
+    assert moved(before, after, "trellis_state_resolution_conflict_events_sum") > HEAVY
 
 
 async def test_an_event_that_the_rules_refuse_is_counted_as_rejected(ground: Ground) -> None:
