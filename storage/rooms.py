@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -15,6 +15,12 @@ from storage.writing import Indexed, Writing, each
 _INSERT = Batch(
     "INSERT INTO rooms (room, version, fence) SELECT room, version, 0 FROM v",
     columns={"room": INTEGER, "version": TEXT},
+)
+# In place, since nearly every event takes the place of the one before it.
+_MOVE_EXTREMITIES = Batch(
+    "UPDATE extremities SET event = v.added FROM v"
+    " WHERE extremities.room = v.room AND extremities.event = v.removed",
+    columns={"room": INTEGER, "removed": INTEGER, "added": INTEGER},
 )
 _ADD_EXTREMITIES = Batch(
     "INSERT INTO extremities (room, event) SELECT room, event FROM v",
@@ -65,37 +71,50 @@ class RoomRow:
     fence: int
 
 
-def _net(
-    records: Sequence[Indexed[ExtremityChange | ExtremitiesRemoved]],
-) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
-    """What a batch adds to the extremities of its rooms, and what it removes of those that are stored."""
-    added: set[tuple[int, int]] = set()
-    removed: set[tuple[int, int]] = set()
+class _Net(NamedTuple):
+    """What a batch does to the stored extremities: (room, removed, added), and (room, event) for the others."""
+
+    moved: list[tuple[int, int, int]]
+    removed: list[tuple[int, int]]
+    added: list[tuple[int, int]]
+
+
+def _net(records: Sequence[Indexed[ExtremityChange | ExtremitiesRemoved]]) -> _Net:
+    stored_no_more: dict[int, set[int]] = {}
+    new: dict[int, set[int]] = {}
     for _, change in records:
+        gone, come = stored_no_more.setdefault(change.room, set()), new.setdefault(change.room, set())
         for event in change.removed if isinstance(change, ExtremityChange) else change.events:
-            if (change.room, event) in added:
-                added.discard((change.room, event))
+            if event in come:
+                come.remove(event)
             else:
-                removed.add((change.room, event))
+                gone.add(event)
         if isinstance(change, ExtremityChange):
-            added.add((change.room, change.added))
-    return added, removed
+            if change.added in gone:
+                gone.remove(change.added)
+            else:
+                come.add(change.added)
+    net = _Net([], [], [])
+    for room in sorted(new):
+        gone, come = stored_no_more[room], new[room]
+        while gone and come:
+            net.moved.append((room, gone.pop(), come.pop()))
+        net.removed.extend((room, event) for event in gone)
+        net.added.extend((room, event) for event in come)
+    return net
+
+
+def _extremities(statement: Batch, rows: Callable[[_Net], list[tuple[int, ...]]]) -> Writing[Any]:
+    return Writing(
+        ExtremityChange, statement, lambda records: rows(_net(records)), also=(ExtremitiesRemoved,)
+    )
 
 
 WRITINGS: tuple[Writing[Any], ...] = (
     Writing(NewRoom, _INSERT, each(lambda r: (r.room, r.version))),
-    Writing(
-        ExtremityChange,
-        _REMOVE_EXTREMITIES,
-        lambda records: sorted(_net(records)[1]),
-        also=(ExtremitiesRemoved,),
-    ),
-    Writing(
-        ExtremityChange,
-        _ADD_EXTREMITIES,
-        lambda records: sorted(_net(records)[0]),
-        also=(ExtremitiesRemoved,),
-    ),
+    _extremities(_MOVE_EXTREMITIES, lambda net: list(net.moved)),
+    _extremities(_REMOVE_EXTREMITIES, lambda net: list(net.removed)),
+    _extremities(_ADD_EXTREMITIES, lambda net: list(net.added)),
 )
 
 
