@@ -72,7 +72,7 @@ class RoomRow:
 
 
 class _Net(NamedTuple):
-    """What a batch does to the stored extremities: (room, removed, added), and (room, event) for the others."""
+    """What a batch does to the extremities on disk: (room, removed, added), and (room, event) of others."""
 
     moved: list[tuple[int, int, int]]
     removed: list[tuple[int, int]]
