@@ -52,6 +52,8 @@ def downwards(timelines: StateTimelines, at_hand: AtHand, trial: Trial) -> Downw
     if upper is None or len(placements) != len(trial.steps) or list(trial.touched.values()) != [0]:
         return None
     (branch,) = trial.touched
+    if branch < trial.first_branch or timelines.lacks((upper,)) is not None:
+        return None  # it goes on where known events stand, and leaves the upper ones alone
     top = placements[-1]
     last = top.after or top.before
     if last is None or not _is_line(placements) or not _all_on(branch, placements):

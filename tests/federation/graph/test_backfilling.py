@@ -88,6 +88,37 @@ async def test_event_by_event_from_the_top(database: Database) -> None:
     assert await receiver.current() == ids_of(room.state)
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_a_chunk_that_leads_from_what_is_known_to_what_is_known(
+    database: Database, restarts: bool
+) -> None:
+    # Both ends stand on branches that were given, and neither need be in memory.
+    room = make_room("10", members=[BOB])
+    topic = room.set_state(ALICE, "m.room.topic", {"topic": "x"})
+    here = room.message(BOB, "here")
+    carl = room.join(CARL, after=[topic])
+    between = room.message(BOB, "between", after=[carl])
+    there = room.set_state(ALICE, "m.room.avatar", {"url": "mxc://x/y"}, after=[between])
+    merge = room.message(BOB, "merge", after=[here, there])
+    receiver = await Receiver.joined(room, room.join(DORA, after=[merge]), database)
+    await (await receiver.graph()).receive(await receiver.given_with(merge, backfilled=True))
+    given = [await receiver.given_with(tip, backfilled=True) for tip in (here, there)]
+    states = {event_id: state for incoming in given for event_id, state in incoming.given.items()}
+    await receiver.receive(here, there, given=states, backfilled=True)
+    await (await receiver.graph()).receive(await receiver.given_with(topic, backfilled=True))
+    if restarts:
+        receiver.restart()
+    stored = await receiver.receive(carl, between, backfilled=True)
+    assert [one.event for one in stored] == [carl, between]
+    for _ in range(2):
+        await check_states(receiver, [topic, here, carl, between, there, merge])
+        receiver.restart()
+    # Others may stand where the lower end does.
+    beside = room.set_state(ALICE, "m.room.name", {"name": "x"}, after=[here])
+    await receiver.receive(beside)
+    await check_states(receiver, [topic, here, carl, between, there, merge, beside])
+
+
 # Unknown states
 
 
