@@ -12,10 +12,10 @@ import attrs
 from federation.graph.batches import AtHand, Incoming, Lacking, Referrers
 from federation.graph.current_state import CurrentState, Key, StateEntry
 from federation.graph.hot_room import HotRoom
-from federation.graph.outliers import cited_by
 from federation.graph.placing import Placing
 from federation.graph.resolving import Resolver, StatesToResolve
 from federation.graph.timelines import Begun, Ended
+from federation.rules.auth.selection import judging_events
 from federation.rules.redaction import redacts
 from federation.rules.room_versions import RoomVersion
 from storage.engine.database import Database, Transaction
@@ -48,7 +48,7 @@ class InboundReader:
         batch = incoming.events
         own = [event.event_id for event in batch]
         referred = {prev for event in batch for prev in event.prev_events}
-        cited = {auth for event in batch for auth in cited_by(event, version)}
+        cited = {auth for event in batch for auth in judging_events(event, version)}
         given = _given_ids(incoming)
 
         def look(txn: Transaction) -> tuple[Any, ...]:

@@ -11,12 +11,11 @@ from collections.abc import Collection
 import attrs
 
 from federation.graph.known_events import KnownEvents
-from federation.graph.outliers import cited_by
 from federation.graph.state_view import StateView
 from federation.graph.trial_states import TrialStates
 from federation.rules.auth.power_levels import PowerLevels
 from federation.rules.auth.rules import check_auth
-from federation.rules.auth.selection import check_auth_events
+from federation.rules.auth.selection import check_auth_events, judging_events
 from federation.rules.auth.state import AuthState, AuthStateOf
 from federation.rules.errors import AuthRefused
 from federation.rules.room_versions import RoomVersion
@@ -36,7 +35,7 @@ class Judging:
 
     def by_auth_events(self, event: Event) -> None:
         """4: by the event's own auth events, which are all known. Raises `AuthRefused`."""
-        found = {e: self.known.auth_event(e) for e in cited_by(event, self.version)}
+        found = {e: self.known.auth_event(e) for e in judging_events(event, self.version)}
         rejected = {e for e, auth in found.items() if auth is not None and auth[1]}
         cited = {e: auth[0] for e, auth in found.items() if auth is not None}
         check_auth_events(event, [cited[e] for e in event.auth_events], rejected, self.version)

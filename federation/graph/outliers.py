@@ -17,7 +17,7 @@ from twisted.internet.task import deferLater
 
 from federation.graph.current_state import Key, StateEntry
 from federation.rules.auth.rules import check_auth
-from federation.rules.auth.selection import check_auth_events
+from federation.rules.auth.selection import check_auth_events, judging_events
 from federation.rules.auth.state import AuthStateOf
 from federation.rules.errors import AuthRefused
 from federation.rules.room_versions import RoomVersion
@@ -146,7 +146,7 @@ class Outliers:
             if event.event_id in known or event.event_id in stored:
                 continue
             now_known = ChainMap(stored, known)
-            unknown = cited_by(event, judge.version) - now_known.keys()
+            unknown = judging_events(event, judge.version) - now_known.keys()
             if unknown or event.room_id != judge.room_id:
                 lacking[event.event_id] = frozenset(unknown)
                 continue
@@ -174,7 +174,7 @@ class _Judge:
 
     def refusal(self, event: Event, known: Mapping[str, StoredEvent]) -> AuthRefused | None:
         """Why what the event needs does not allow it, if it does not."""
-        judging = cited_by(event, self.version)
+        judging = judging_events(event, self.version)
         rejected = {name for name in judging if known[name].rejected}
         cited = [known[name].event for name in event.auth_events]
         state = AuthStateOf.from_events(known[name].event for name in judging)
@@ -185,14 +185,6 @@ class _Judge:
         except AuthRefused as refused:
             return refused
         return None
-
-
-def cited_by(event: Event, version: RoomVersion) -> set[str]:
-    """The events by which `event` is judged: its auth events, and the create event where it is implied."""
-    cited = set(event.auth_events)
-    if version.room_id_is_create_hash and event.type != "m.room.create":
-        cited.add("$" + event.room_id[1:])
-    return cited
 
 
 def in_auth_order(events: Collection[Event]) -> tuple[list[Event], list[Event]]:

@@ -19,10 +19,10 @@ from federation.graph.current_state import Key, StateEntry
 from federation.graph.hot_room import HotRoom
 from federation.graph.judging import Judging
 from federation.graph.known_events import KnownEvents, Predecessor
-from federation.graph.outliers import cited_by
 from federation.graph.resolving import Unstored
 from federation.graph.trial import Placement, Step, Trial
 from federation.graph.trial_states import TrialStates, key_of
+from federation.rules.auth.selection import judging_events
 from federation.rules.errors import AuthRefused
 from storage.event import Event, StateAt
 
@@ -108,7 +108,7 @@ class Placing:
         # In versions 1 and 2 an event may follow itself. What is older leads to what is known.
         is_nowhere = event.event_id in event.prev_events or (is_older and event.event_id not in self._older)
         is_cut_off = bool(missing) and event.event_id not in self._incoming.given and not is_older
-        unknown = [e for e in cited_by(event, version) if self._known.auth_event(e) is None]
+        unknown = [e for e in judging_events(event, version) if self._known.auth_event(e) is None]
         if is_nowhere or is_cut_off or unknown:
             lacking = frozenset() if is_nowhere else frozenset((*missing, *unknown))
             self._trial.lacking[event.event_id] = lacking

@@ -68,6 +68,14 @@ def _third_party_token(content: Mapping[str, Any]) -> str | None:
     return token if isinstance(token, str) else None
 
 
+def judging_events(event: Event, version: RoomVersion) -> set[str]:
+    """The events by which `event` is judged: its auth events, and the create event where it is implied."""
+    cited = set(event.auth_events)
+    if version.room_id_is_create_hash and event.type != "m.room.create":
+        cited.add("$" + event.room_id[1:])
+    return cited
+
+
 def check_auth_events(
     event: Event, auth_events: Sequence[Event], rejected: Container[str], version: RoomVersion
 ) -> None:
