@@ -65,8 +65,8 @@ class ClientTransactions:
     async def event_of(self, device: int, path: str, txn_id: str) -> int | None:
         """The number of the event that this request made before, or None."""
         parameters = (device, txn_id.encode(), _digest(path))
-        row = await self._database.read("transaction id", lambda txn: txn.row(_GET, parameters))
-        return row[0] if row else None
+        rows = await self._database.look("transaction id", _GET, parameters)
+        return rows[0][0] if rows else None
 
     async def of_events(self, device: int, events: Iterable[int]) -> dict[int, str]:
         """The transaction ids with which the device sent those of `events` that it sent."""
@@ -76,7 +76,7 @@ class ClientTransactions:
 
     async def of_device(self, device: int, limit: int) -> dict[int, str] | None:
         """The ids of all events that the device sent with one; None where there are `limit` or more."""
-        rows = await self._database.read("transaction ids", lambda txn: txn.rows(_OF_DEVICE, (device, limit)))
+        rows = await self._database.look("transaction ids", _OF_DEVICE, (device, limit))
         return None if len(rows) >= limit else {event: txn_id.decode() for event, txn_id in rows}
 
     async def expire(self, before_ts: int, *, limit: int) -> int:

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from storage.events import (
-    Events,
+from storage.event_records import (
     NewBackfilledEvent,
     NewEvent,
     NewRedaction,
@@ -14,6 +13,7 @@ from storage.events import (
     OutlierPlaced,
     RedactionApplied,
 )
+from storage.events import Events
 from storage.write_queue import Committed
 
 

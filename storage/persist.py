@@ -14,7 +14,7 @@ from storage import (
     aliases,
     client_transactions,
     devices,
-    events,
+    event_records,
     filters,
     gaps,
     jobs,
@@ -41,7 +41,7 @@ from storage.writing import Grouped, Indexed, Writing
 WRITINGS: tuple[Writing[Any], ...] = (
     *strings.WRITINGS,
     *rooms.WRITINGS,
-    *events.WRITINGS,
+    *event_records.WRITINGS,
     *state_records.WRITINGS,
     *gaps.WRITINGS,
     *timeline_gaps.WRITINGS,

@@ -29,7 +29,7 @@ from federation.rules.signing import SigningKey, build_event
 from storage.engine.database import Transaction
 from storage.engine.errors import DataError
 from storage.event import Event, StoredEvent
-from storage.events import NewOutlier
+from storage.event_records import NewOutlier
 from storage.memberships import Membership
 from storage.numbers import EventNumbers
 from storage.out_of_band import OutOfBandMembership

@@ -23,7 +23,8 @@ from federation.rules.errors import AuthRefused
 from federation.rules.room_versions import RoomVersion
 from storage.engine.errors import DataError
 from storage.event import Event, StoredEvent
-from storage.events import Events, NewOutlier
+from storage.event_records import NewOutlier
+from storage.events import Events
 from storage.numbers import EventNumbers
 from storage.persist import Unit
 from storage.rejections import NewRejection

@@ -20,7 +20,7 @@ from federation.graph.contributors import (
 from federation.graph.current_state import Key, StateEntry
 from federation.graph.hot_room import HotRoom
 from storage.event import Event, StoredEvent
-from storage.events import NewBackfilledEvent, NewEvent, OutlierBackfilled, OutlierPlaced
+from storage.event_records import NewBackfilledEvent, NewEvent, OutlierBackfilled, OutlierPlaced
 from storage.rooms import ExtremitiesRemoved, ExtremityChange
 from storage.state_records import ALWAYS, GivenRow, NewBranch, NewRevision, StateChange
 from storage.strings import Strings

@@ -15,7 +15,7 @@ from federation.graph.hot_room import HotRoom
 from federation.rules.auth.redactions import may_apply_redaction
 from federation.rules.redaction import redacts
 from storage.event import Event, StoredEvent
-from storage.events import NewRedaction, RedactionApplied
+from storage.event_records import NewRedaction, RedactionApplied
 
 
 @attrs.define(eq=False)

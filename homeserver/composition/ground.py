@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from federation.graph.building import EventBuilder
+from federation.graph.contributors import Contributor
 from federation.graph.graph_tools import GraphTools
 from federation.graph.out_of_band import OutOfBandMemberships
 from federation.graph.rooms import RoomGraphs
@@ -75,48 +76,18 @@ def build_ground(
     figures = counts or Counts.of(config.server_name)
     background = BackgroundTasks()
     storage = Storage.over(database)
-    feed = Feed(storage=storage, clock=reactor)
-    states = RoomStates(storage=storage)
-    history = History(storage=storage)
-    presentation = Presentation(
-        storage=storage,
-        history=history,
-        clock=reactor,
-        transaction_lifetime_ms=TRANSACTION_LIFETIME_MS,
-    )
-    access_tokens = AccessTokens(
-        database=database,
-        accounts=storage.accounts,
-        devices=storage.devices,
-        strings=storage.strings,
-        clock=reactor,
-    )
-    unread = CommittedCounts(
-        database=database,
-        thread_counts=storage.thread_counts,
-        exceptions=storage.notification_exceptions,
-        read_points=storage.read_points,
-    )
+    readers = _Readers.over(storage, reactor)
     write_queue = WriteQueue(
         database=database,
         strings=storage.strings,
         clock=reactor,
         background=background,
-        # The feed comes last: whoever it wakes finds the others up to date.
-        on_commit=(
-            EventMemory(storage.events).on_commit,
-            access_tokens.on_commit,
-            states.on_commit,
-            history.on_commit,
-            presentation.on_commit,
-            unread.on_commit,
-            figures.events.on_commit,
-            *followers,
-            feed.on_commit,
-        ),
+        on_commit=(*readers.listeners(), figures.events.on_commit, *followers, readers.feed.on_commit),
         counts=figures.writes,
     )
-    figures.caches.watch(storage.events.caches, states.caches, history.caches, presentation.caches)
+    figures.caches.watch(
+        storage.events.caches, readers.states.caches, readers.history.caches, readers.presentation.caches
+    )
     signing_key = load_signing_keys(config.signing_key_path)[0]
     workers = Workers(processes=_WORKERS, reactor=reactor)
     tools = GraphTools.over(
@@ -127,30 +98,18 @@ def build_ground(
         counts=figures.graph,
         queue=write_queue,
         builder=EventBuilder(server_name=config.server_name, key=signing_key, clock=reactor),
-        contributors=(
-            MembershipRows(
-                server_name=config.server_name,
-                strings=storage.strings,
-                forget_on_leave=config.rooms.forget_rooms_on_leave,
-            ),
-            NotificationCounts(
-                server_name=config.server_name,
-                database=database,
-                strings=storage.strings,
-                thread_counts=storage.thread_counts,
-            ),
-        ),
+        contributors=_contributors(config, storage),
     )
     return Ground(
         config=config,
         reactor=reactor,
         background=background,
         storage=storage,
-        feed=feed,
-        states=states,
-        history=history,
-        presentation=presentation,
-        access_tokens=access_tokens,
+        feed=readers.feed,
+        states=readers.states,
+        history=readers.history,
+        presentation=readers.presentation,
+        access_tokens=readers.access_tokens,
         write_queue=write_queue,
         graphs=RoomGraphs(tools=tools, server_name=config.server_name),
         workers=workers,
@@ -165,6 +124,77 @@ def build_ground(
             forget_on_leave=config.rooms.forget_rooms_on_leave,
         ),
         limits=NoLimits(),
-        unread=unread,
+        unread=readers.unread,
         counts=figures,
+    )
+
+
+@attrs.frozen(kw_only=True)
+class _Readers:
+    """Those who read along with every commit."""
+
+    memory: EventMemory
+    feed: Feed
+    states: RoomStates
+    history: History
+    presentation: Presentation
+    access_tokens: AccessTokens
+    unread: CommittedCounts
+
+    @classmethod
+    def over(cls, storage: Storage, reactor: Any) -> _Readers:
+        """The readers of one server."""
+        history = History(storage=storage)
+        return cls(
+            memory=EventMemory(storage.events),
+            feed=Feed(storage=storage, clock=reactor),
+            states=RoomStates(storage=storage),
+            history=history,
+            presentation=Presentation(
+                storage=storage,
+                history=history,
+                clock=reactor,
+                transaction_lifetime_ms=TRANSACTION_LIFETIME_MS,
+            ),
+            access_tokens=AccessTokens(
+                database=storage.database,
+                accounts=storage.accounts,
+                devices=storage.devices,
+                strings=storage.strings,
+                clock=reactor,
+            ),
+            unread=CommittedCounts(
+                database=storage.database,
+                thread_counts=storage.thread_counts,
+                exceptions=storage.notification_exceptions,
+                read_points=storage.read_points,
+            ),
+        )
+
+    def listeners(self) -> tuple[Callable[[Sequence[Committed]], None], ...]:
+        """What hears of commits before the feed does: whoever that wakes must find the others up to date."""
+        return (
+            self.memory.on_commit,
+            self.access_tokens.on_commit,
+            self.states.on_commit,
+            self.history.on_commit,
+            self.presentation.on_commit,
+            self.unread.on_commit,
+        )
+
+
+def _contributors(config: Config, storage: Storage) -> tuple[Contributor, ...]:
+    """The upper floor's part in every transaction of a room."""
+    return (
+        MembershipRows(
+            server_name=config.server_name,
+            strings=storage.strings,
+            forget_on_leave=config.rooms.forget_rooms_on_leave,
+        ),
+        NotificationCounts(
+            server_name=config.server_name,
+            database=storage.database,
+            strings=storage.strings,
+            thread_counts=storage.thread_counts,
+        ),
     )

@@ -19,7 +19,8 @@ from homeserver.feed.waiting import Waiting
 from storage.account_data import AccountData
 from storage.engine.database import Transaction
 from storage.event import StoredEvent
-from storage.events import NewEvent, OutlierPlaced, Placed
+from storage.event_records import NewEvent, OutlierPlaced
+from storage.events import Placed
 from storage.gaps import NewGap
 from storage.memberships import Membership
 from storage.receipts import Receipt

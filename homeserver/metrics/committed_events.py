@@ -9,13 +9,7 @@ from typing import Any
 from prometheus_client.metrics_core import Metric
 
 from storage.event import StoredEvent
-from storage.events import (
-    NewBackfilledEvent,
-    NewEvent,
-    NewOutlier,
-    OutlierBackfilled,
-    OutlierPlaced,
-)
+from storage.event_records import NewBackfilledEvent, NewEvent, NewOutlier, OutlierBackfilled, OutlierPlaced
 from storage.runtime.metrics import counters
 from storage.write_queue import Committed
 

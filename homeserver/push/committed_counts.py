@@ -12,7 +12,7 @@ import attrs
 from homeserver.push.reading import Reading, RoomLines
 from homeserver.push.unread import RoomUnread
 from storage.engine.database import Database, Transaction
-from storage.events import NewEvent, OutlierPlaced
+from storage.event_records import NewEvent, OutlierPlaced
 from storage.notification_counts import ThreadCountsStore
 from storage.notification_exceptions import NotificationException, NotificationExceptions
 from storage.read_points import ReadHere, ReadPoints, ReadUpTo

@@ -85,6 +85,9 @@ class Database(Protocol):
     async def read(self, name: str, work: Callable[[Transaction], T]) -> T:
         """Run `work` on one snapshot, beside other reads and writes. It cannot write."""
 
+    async def look(self, name: str, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
+        """All rows that `sql` gives: what `read` of this one statement returns, for less."""
+
     async def write(self, name: str, work: Callable[[Transaction], T]) -> T:
         """Run `work` in a transaction of its own, for what is outside of the write queue.
 

@@ -27,6 +27,8 @@ from storage.engine.threaded import ThreadedDatabase
 from storage.engine.threads import Mailbox, Observer, Reactor, Threads
 
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_LOOK = ""
+"""A statement by itself is a transaction, for which the session's settings stand."""
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 _ATTEMPTS = 5
 _LONGEST_MESSAGE = 1 << 20
@@ -49,8 +51,8 @@ class PostgresTransaction:
     def __init__(self, connection: Connection, prepared: PreparedStatements, begin: str) -> None:
         self._connection = connection
         self._prepared = prepared
-        self._read_only = begin is _READ
-        self._unsent = [begin.encode()]
+        self._read_only = begin is not _WRITE
+        self._unsent = [begin.encode()] if begin else []
         self._unsent_length = 0
         self._begun = False
         self.failure: Exception | None = None
@@ -159,6 +161,10 @@ class PostgresSession:
             return result
 
         return self._attempt(_READ, looked)
+
+    def look(self, sql: str, parameters: Sequence[Value]) -> list[Row]:
+        """The rows of one statement that only reads: without BEGIN and ROLLBACK."""
+        return self._attempt(_LOOK, lambda transaction: transaction.rows(sql, parameters))
 
     def write(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` and commit."""

@@ -42,6 +42,7 @@ SET enable_hashjoin = off;
 SET enable_mergejoin = off;
 SET enable_material = off;
 SET random_page_cost = 1.1;
+SET default_transaction_read_only = on;
 SET idle_in_transaction_session_timeout = '10s';
 SET lock_timeout = '20s';
 SELECT set_config('synchronous_commit', 'on', false)

@@ -211,6 +211,10 @@ class SqliteSession:
             self._roll_back(error)
             raise
 
+    def look(self, sql: str, parameters: Sequence[Value]) -> list[Row]:
+        """The rows of one statement that only reads."""
+        return self.read(lambda transaction: transaction.rows(sql, parameters))
+
     def write(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` and commit."""
         try:

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from storage.engine.database import Dialect, PoolUse, T, Tail, Transaction
 from storage.engine.errors import DatabaseUnavailable, OutcomeUnknown
+from storage.engine.statement import Row, Value
 from storage.engine.threads import S, Threads
 
 
@@ -46,6 +47,12 @@ class ThreadedDatabase(Generic[S]):
     async def read(self, name: str, work: Callable[[Transaction], T]) -> T:
         """Run `work` on one snapshot in a reader thread."""
         return await self._readers.run(name, lambda session: session.read(work), DatabaseUnavailable)
+
+    async def look(self, name: str, sql: str, parameters: Sequence[Value] = ()) -> list[Row]:
+        """Run one statement that only reads."""
+        return await self._readers.run(
+            name, lambda session: session.look(sql, parameters), DatabaseUnavailable
+        )
 
     async def write(self, name: str, work: Callable[[Transaction], T]) -> T:
         """Run `work` in a transaction of its own."""

@@ -11,7 +11,7 @@ import logging
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
@@ -20,6 +20,7 @@ from twisted.internet.defer import Deferred
 
 from storage.engine.database import PoolUse, T, Tail, Transaction
 from storage.engine.errors import DatabaseError, DatabaseUnavailable
+from storage.engine.statement import Row, Value
 from storage.runtime.clock import Clock
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,9 @@ class Session(Protocol):
 
     def read(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` on one snapshot."""
+
+    def look(self, sql: str, parameters: Sequence[Value]) -> list[Row]:
+        """The rows of one statement that only reads."""
 
     def write(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` and commit."""

@@ -10,7 +10,7 @@ import attrs
 
 from homeserver.importing.state_groups import GroupedEvent, RoomStates, StateGroup, states_of_room
 from storage.event import Event, StateAt, StoredEvent
-from storage.events import NewBackfilledEvent, NewEvent, NewOutlier
+from storage.event_records import NewBackfilledEvent, NewEvent, NewOutlier
 from storage.numbers import EventNumbers
 from storage.persist import Unit
 from storage.rooms import NewRoom

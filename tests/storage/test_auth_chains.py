@@ -12,7 +12,7 @@ from storage.auth_chains import AuthChainBlock, AuthChainStore, Citations, Index
 from storage.engine.database import Database
 from storage.engine.errors import DataError
 from storage.event import Event, StoredEvent
-from storage.events import NewEvent
+from storage.event_records import NewEvent
 from storage.persist import Unit
 from tests.support.auth_graphs import Node, event_id, event_of, new_room, store
 from tests.support.storing import Storing, storing_over

@@ -12,20 +12,16 @@ import pytest
 from storage.engine.database import Database, Transaction
 from storage.engine.errors import DataError
 from storage.event import Event, StateAt, StoredEvent
-from storage.events import (
-    BEGINNING,
-    END,
-    GraphRow,
+from storage.event_records import (
     NewBackfilledEvent,
     NewEvent,
     NewOutlier,
     NewRedaction,
     OutlierBackfilled,
     OutlierPlaced,
-    Place,
-    Placed,
     RedactionApplied,
 )
+from storage.events import BEGINNING, END, GraphRow, Place, Placed
 from storage.rooms import NewRoom
 from tests.support.event_records import event_id_of, event_named, outlier, placed_at
 from tests.support.storing import Storing, storing_over

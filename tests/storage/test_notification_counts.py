@@ -5,7 +5,7 @@ import msgspec
 
 from storage.engine.database import Database
 from storage.event import Event, StoredEvent
-from storage.events import NewBackfilledEvent, NewEvent
+from storage.event_records import NewBackfilledEvent, NewEvent
 from storage.notification_counts import LATEST_THREADS, ThreadCounts
 from storage.persist import Unit
 from storage.threads import MAIN, NO_COUNTS, CountsAt

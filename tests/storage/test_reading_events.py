@@ -12,7 +12,8 @@ from twisted.internet.defer import Deferred
 
 from storage.engine.database import Database, Transaction
 from storage.event import Event, StateAt, StoredEvent
-from storage.events import Events, NewEvent, NewOutlier, NewRedaction, OutlierPlaced
+from storage.event_records import NewEvent, NewOutlier, NewRedaction, OutlierPlaced
+from storage.events import Events
 from storage.persist import Unit
 from tests.support.storing import storing_over
 

@@ -12,7 +12,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from storage.event import Event, StoredEvent
-from storage.events import NewEvent
+from storage.event_records import NewEvent
 from storage.persist import Unit
 from storage.write_queue import Committed
 from tests.support.storing import Storing

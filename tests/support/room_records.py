@@ -16,7 +16,8 @@ import msgspec
 from federation.graph.current_state import membership_of
 from homeserver.composition.ground import Ground
 from storage.event import Event, StateAt, StoredEvent
-from storage.events import BEGINNING, END, NewBackfilledEvent, NewEvent, NewOutlier
+from storage.event_records import NewBackfilledEvent, NewEvent, NewOutlier
+from storage.events import BEGINNING, END
 from storage.memberships import Membership
 from storage.numbers import EventNumbers
 from storage.persist import Unit

@@ -14,7 +14,7 @@ from federation.rules.receipt import receive_pdu
 from federation.rules.room_versions import ROOM_VERSIONS
 from storage.engine.database import Database
 from storage.event import Event
-from storage.events import NewEvent
+from storage.event_records import NewEvent
 from tests.support.graphs import (
     ALICE,
     BOB,

@@ -15,7 +15,7 @@ from federation.rules.base64 import encode_base64
 from federation.rules.hashing import reference_hash
 from storage.engine.database import Database
 from storage.event import Event, StoredEvent
-from storage.events import NewEvent
+from storage.event_records import NewEvent
 from tests.reference.resolver import naive_resolve
 from tests.support.graphs import Draft, member, message, state
 from tests.support.receiver import Ids, Receiver, ids_of

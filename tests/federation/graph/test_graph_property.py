@@ -24,7 +24,7 @@ from federation.rules.errors import AuthRefused
 from federation.rules.room_versions import RoomVersion
 from storage.engine.database import Database, Transaction
 from storage.event import Event, StateAt, StoredEvent
-from storage.events import NewEvent
+from storage.event_records import NewEvent
 from tests.reference.graphs import RandomRoom, random_rooms, valid_orders
 from tests.reference.resolver import Key
 from tests.reference.room import NaiveRoom

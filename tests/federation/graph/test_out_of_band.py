@@ -18,7 +18,7 @@ from federation.rules.room_versions import ROOM_VERSIONS
 from federation.rules.signing import verify_event_signature
 from storage.engine.database import Database
 from storage.event import Event, StoredEvent
-from storage.events import NewOutlier, OutlierPlaced
+from storage.event_records import NewOutlier, OutlierPlaced
 from storage.memberships import Membership
 from storage.numbers import EventNumbers
 from storage.persist import Unit

@@ -13,7 +13,7 @@ import pytest
 
 from storage.aliases import DeletedAlias
 from storage.engine.database import Database, Transaction
-from storage.events import NewEvent
+from storage.event_records import NewEvent
 from tests.support.reactor import in_reactor
 from tests.support.room_server import RoomServer, ok, refused, room_server
 

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from homeserver.feed.feed import Feed
 from storage.engine.database import Database
 from storage.event import StoredEvent
-from storage.events import NewRedaction, OutlierBackfilled, OutlierPlaced, RedactionApplied
+from storage.event_records import NewRedaction, OutlierBackfilled, OutlierPlaced, RedactionApplied
 from storage.gaps import GapClosed, NewGap
 from tests.support.app_server import AppServer, app_server
 from tests.support.reactor import in_reactor

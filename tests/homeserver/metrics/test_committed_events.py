@@ -10,13 +10,7 @@ import pytest
 
 from homeserver.metrics.committed_events import OUTCOMES, SOURCES, CommittedEvents
 from storage.event import StoredEvent
-from storage.events import (
-    NewBackfilledEvent,
-    NewEvent,
-    NewOutlier,
-    OutlierBackfilled,
-    OutlierPlaced,
-)
+from storage.event_records import NewBackfilledEvent, NewEvent, NewOutlier, OutlierBackfilled, OutlierPlaced
 from storage.persist import Unit
 from storage.write_queue import Committed
 from tests.support.event_records import event_named, outlier, placed_at

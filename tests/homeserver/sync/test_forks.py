@@ -13,7 +13,7 @@ import pytest
 
 from homeserver.rooms.visibility import DUMMY
 from storage.event import StateAt, StoredEvent
-from storage.events import OutlierPlaced
+from storage.event_records import OutlierPlaced
 from storage.gaps import GapClosed, NewGap
 from storage.memberships import Membership
 from storage.rooms import NewRoom

@@ -322,6 +322,33 @@ async def test_sessions_are_set_up(items: Database) -> None:
     assert await items.write("settings", lambda txn: txn.row(sql)) == ("read committed", "on")
 
 
+async def test_a_look_leaves_no_transaction_open(items_home: DatabaseHome) -> None:
+    database, other = await items_home.open(), await items_home.open()
+    ((session, own, state),) = await database.look(
+        "look", "SELECT pg_backend_pid(), txid_current_if_assigned(), current_setting(?)", ("jit",)
+    )
+    assert (own, state) == (None, "off")
+    sql = "SELECT state, query FROM pg_stat_activity WHERE pid = ?"
+    for _ in range(500):
+        ((state, query),) = await other.look("state", sql, (session,))
+        if state == "idle":
+            break
+        await deferLater(reactor, 0.01)
+    assert state == "idle"
+    assert query.startswith('EXECUTE "SELECT pg_backend_pid()')
+
+
+async def test_a_look_survives_a_restart(outage_home: DatabaseHome, cluster: Cluster) -> None:
+    database = await outage_home.open()
+    assert await database.look("one", "SELECT ?", (1,)) == [(1,)]
+    await deferToThread(cluster.stop)
+    with pytest.raises(DatabaseUnavailable):
+        await database.look("two", "SELECT ?", (2,))
+    await deferToThread(cluster.start)
+    await resumes(database)
+    assert await database.look("three", "SELECT ?", (3,)) == [(3,)]
+
+
 async def test_a_tail_and_its_commit_are_one_message(items: Database) -> None:
     """A process that is stopped has sent all of the tail or nothing of it."""
     await items.write("room", lambda txn: txn.execute("INSERT INTO rooms (room, fence) VALUES (1, 0)"))

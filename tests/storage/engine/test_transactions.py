@@ -252,6 +252,19 @@ async def test_a_read_cannot_write(items: Database) -> None:
     assert await everything(items) == []
 
 
+async def test_a_look_gives_the_rows_of_one_statement(items: Database) -> None:
+    await insert(items, VALUES)
+    sql = "SELECT note FROM items WHERE item BETWEEN ? AND ? ORDER BY item"
+    assert await items.look("look", sql, (3, 4)) == [(note,) for _, _, note, _ in VALUES[2:4]]
+    assert await items.look("look", sql, (70, 80)) == []
+    assert await items.look("look", "SELECT count(*) FROM items") == [(len(VALUES),)]
+    with pytest.raises(DataError):
+        await items.look("look", sql, (2**63, 1))
+    with pytest.raises(Exception, match=r"read-?only"):
+        await items.look("look", "DELETE FROM items WHERE item = ?", (1,))
+    assert await everything(items) == VALUES
+
+
 async def test_an_exception_rolls_back(items: Database) -> None:
     def work(txn: Transaction) -> None:
         txn.batch(INSERT, VALUES)
