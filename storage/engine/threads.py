@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextvars
 import logging
-import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from twisted.internet.defer import Deferred
 from storage.engine.database import PoolUse, T, Tail, Transaction
 from storage.engine.errors import DatabaseError, DatabaseUnavailable
 from storage.engine.statement import Row, Value
+from storage.engine.warm_queue import WarmQueue
 from storage.runtime.clock import Clock
 
 logger = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ class Threads(Generic[S]):
         self._open_session = open_session
         self._mailbox = mailbox
         self._reactor = reactor
-        self._jobs: queue.SimpleQueue[Job[S] | None] = queue.SimpleQueue()
+        self._jobs: WarmQueue[Job[S] | None] = WarmQueue()
         self._running: dict[int, Job[S]] = {}
         self._sessions: dict[int, S] = {}
         self._closing = False
@@ -160,7 +160,7 @@ class Threads(Generic[S]):
 
     def use(self) -> PoolUse:
         """What the threads are at now."""
-        return PoolUse(self._name, len(self._threads), len(self._running), self._jobs.qsize())
+        return PoolUse(self._name, len(self._threads), len(self._running), len(self._jobs))
 
     async def close(self, grace: float) -> None:
         """Finish what is queued; what is not done after `grace` seconds is interrupted and fails.
@@ -204,15 +204,9 @@ class Threads(Generic[S]):
 
     def _take_all(self) -> list[Job[S]]:
         """The jobs that no thread has taken; the marks of the end stay in the queue."""
-        jobs = []
-        try:
-            while True:
-                job = self._jobs.get_nowait()
-                if job is not None:
-                    jobs.append(job)
-        except queue.Empty:
-            for _ in self._threads:
-                self._jobs.put(None)
+        jobs = [job for job in self._jobs.take_all() if job is not None]
+        for _ in self._threads:
+            self._jobs.put(None)
         return jobs
 
     def _fail_running(self) -> None:
