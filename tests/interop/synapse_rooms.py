@@ -45,7 +45,7 @@ class People:
 
     def set_state(self, room_id: str, type_: str, content: dict[str, Any], state_key: str = "") -> str:
         """Alice sets a state; returns the id of its event."""
-        path = f"{_ROOMS}/{quote(room_id)}/state/{quote(type_)}/{quote(state_key)}"
+        path = f"{_ROOMS}/{quote(room_id, safe='')}/state/{quote(type_, safe='')}/{quote(state_key, safe='')}"
         event_id: str = self.alice.json("PUT", path, content)["event_id"]
         return event_id
 
@@ -56,7 +56,7 @@ class People:
 
     def act(self, room_id: str, action: str, **body: Any) -> None:
         """Alice bans, invites, leaves."""
-        self.alice.json("POST", f"{_ROOMS}/{quote(room_id)}/{action}", body)
+        self.alice.json("POST", f"{_ROOMS}/{quote(room_id, safe='')}/{action}", body)
 
     def seen(self, event_id: str) -> None:
         """Wait until the peer has an event."""
@@ -155,7 +155,7 @@ def joined_room(people: People) -> str:
     room = make_room("12", creator=eve, members=[people.mallory, people.oscar], levels={people.mallory: 50})
     people.peer.rooms[room.room_id] = room
     history(room, eve)
-    path = f"/_matrix/client/v3/join/{quote(room.room_id)}"
+    path = f"/_matrix/client/v3/join/{quote(room.room_id, safe='')}"
     people.alice.json("POST", path, {}, via=people.peer.name)
     people.send(room.message(eve, "welcome"))
     topics_at_once_by_two(people, room)
@@ -226,7 +226,7 @@ def purged_room(people: People) -> str:
     people.say(room_id, "kept")
     purge = "/_synapse/admin/v1/purge_history"
     body = {"delete_local_events": True}
-    begun = people.alice.json("POST", f"{purge}/{quote(room_id)}/{quote(topics[5])}", body)
+    begun = people.alice.json("POST", f"{purge}/{quote(room_id, safe='')}/{quote(topics[5], safe='')}", body)
     deadline = time.monotonic() + 20
     while people.alice.json("GET", f"{purge}_status/{begun['purge_id']}")["status"] == "active":
         assert time.monotonic() < deadline

@@ -136,14 +136,14 @@ class FakePeer:
         """Let `user` join a room by way of the server `destination`; returns the room. Raises `Refused`."""
         known = (name for name, version in ROOM_VERSIONS.items() if not version.references_have_hashes)
         versions = "&".join(f"ver={version}" for version in known)
-        path = f"{_FEDERATION}/v1/make_join/{quote(room_id)}/{quote(user)}?{versions}"
+        path = f"{_FEDERATION}/v1/make_join/{quote(room_id, safe='')}/{quote(user, safe='')}?{versions}"
         made = await self.ask(url, destination, "GET", path)
         version = ROOM_VERSIONS[made["room_version"]]
         fields = {**made["event"], "origin_server_ts": int(time.time() * 1000)}
         for member in ("hashes", "signatures", "unsigned", "origin", "event_id"):
             fields.pop(member, None)
         join = build_event(fields, version, self.name, signing_key(self.name))
-        path = f"{_FEDERATION}/v2/send_join/{quote(room_id)}/{quote(join.event_id)}"
+        path = f"{_FEDERATION}/v2/send_join/{quote(room_id, safe='')}/{quote(join.event_id, safe='')}"
         given = await self.ask(url, destination, "PUT", path, pdu_of(join))
         state = [parse_pdu(pdu, version) for pdu in given["state"]]
         room = self.rooms[room_id] = Room.joined(version, state, join)
