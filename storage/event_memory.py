@@ -12,6 +12,7 @@ from storage.event_records import (
     OutlierBackfilled,
     OutlierPlaced,
     RedactionApplied,
+    StateLearnt,
 )
 from storage.events import Events
 from storage.write_queue import Committed
@@ -35,6 +36,8 @@ class EventMemory:
                     events.remember(record.stored.at(committed.base + record.index))
                 elif kind is NewBackfilledEvent or kind is OutlierBackfilled:
                     events.remember(record.stored.at(-(committed.base + record.index)))
+                elif kind is StateLearnt:
+                    events.remember(record.stored)
                 elif kind is RedactionApplied or (kind is NewRedaction and record.applied):
                     redacted[record.target_number] = record.redaction_id
             for number, redaction_id in redacted.items():

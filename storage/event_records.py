@@ -50,6 +50,14 @@ def _place(position: str) -> Batch:
     )
 
 
+_LEARN_STATE = Batch(
+    "UPDATE events SET status = v.status, before_branch = v.before_branch,"
+    " before_revision = v.before_revision, after_branch = v.after_branch,"
+    " after_revision = v.after_revision FROM v WHERE events.event = v.event",
+    columns=dict.fromkeys(
+        ("event", "status", "before_branch", "before_revision", "after_branch", "after_revision"), INTEGER
+    ),
+)
 _INSERT_REDACTION = Batch(
     "INSERT INTO redactions (target, event, applied) SELECT target, event, applied FROM v WHERE true"
     " ON CONFLICT DO NOTHING",
@@ -119,6 +127,13 @@ class OutlierBackfilled:
 
 
 @attrs.frozen
+class StateLearnt:
+    """The state before an event that has its place was unknown; `stored` is the event with what is learnt."""
+
+    stored: StoredEvent
+
+
+@attrs.frozen
 class RedactionApplied:
     """A redaction that waited for its target applies to it, now that the target is known."""
 
@@ -142,11 +157,24 @@ class NewRedaction:
 _Whole: TypeAlias = NewEvent | NewOutlier | NewBackfilledEvent
 
 
+def _status(stored: StoredEvent) -> int:
+    return (REJECTED if stored.rejected else 0) | (SOFT_FAILED if stored.soft_failed else 0)
+
+
+def _learnt_row(record: StateLearnt) -> tuple[Any, ...]:
+    stored = record.stored
+    before, after = stored.before, stored.after
+    return (
+        stored.number, _status(stored),
+        before and before.branch, before and before.revision,
+        after and after.branch, after and after.revision,
+    )  # fmt: skip
+
+
 def _place_row(stored: StoredEvent) -> tuple[Any, ...]:
     before, after = stored.before, stored.after
-    status = (REJECTED if stored.rejected else 0) | (SOFT_FAILED if stored.soft_failed else 0)
     return (
-        status, stored.topo,
+        _status(stored), stored.topo,
         before and before.branch, before and before.revision,
         after and after.branch, after and after.revision,
         None if stored.thread is None else pack_event_id(stored.thread),
@@ -181,6 +209,7 @@ WRITINGS: tuple[Writing[Any], ...] = (
     Writing(NewBackfilledEvent, _insert(_BACKFILLED), each_positioned(_positioned_row), positioned=True),
     Writing(OutlierPlaced, _place(_LIVE), each_positioned(_placed_row), positioned=True),
     Writing(OutlierBackfilled, _place(_BACKFILLED), each_positioned(_placed_row), positioned=True),
+    Writing(StateLearnt, _LEARN_STATE, each(_learnt_row)),
     Writing(
         NewRedaction,
         _INSERT_REDACTION,

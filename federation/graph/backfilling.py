@@ -94,10 +94,14 @@ class Backfilling:
         line = downwards(timelines, self.at_hand, self.trial)
         redactions = Redactions.of(recording.hot, self.at_hand)
         recording.records.extend(redactions.of_given())
-        for i, placement in enumerate(placements):
-            # The highest comes first, and so takes the position that is least far below zero.
-            self._enter(placement, line, redactions, index=len(placements) - i)
-        recording.positions = len(placements)
+        recording.positions = index = sum(not placement.was_unknown for placement in placements)
+        for placement in placements:
+            if placement.was_unknown:
+                self._learn(placement, line)
+            else:
+                # The highest comes first, and so takes the position that is least far below zero.
+                self._enter(placement, line, redactions, index)
+                index -= 1
         if line is not None:
             self._extend(line)
         else:
@@ -105,6 +109,26 @@ class Backfilling:
                 recording.branch(number, after=after, is_new=number >= self.trial.first_branch)
         self._settle()
         recording.records.extend(gaps_closed(recording, self.at_hand))
+
+    def _learn(self, placement: Placement, line: Downwards | None) -> None:
+        """An event that has its place gets the states before and after it."""
+        real = line.real if line is not None else lambda state: state
+        recording = self.recording
+        recording.learn_state(
+            attrs.evolve(
+                self.at_hand.unknown[placement.event.event_id],
+                before=real(placement.before),
+                after=real(placement.after),
+                rejected=placement.rejected,
+            )
+        )
+        self._note_refusal(placement)
+        recording.remove_extremities(placement.replaced)
+
+    def _note_refusal(self, placement: Placement) -> None:
+        if placement.refused is not None:
+            refused = placement.refused
+            self.recording.records.append(NewRejection(placement.number, refused.rule, refused.reason))
 
     def _enter(
         self, placement: Placement, line: Downwards | None, redactions: Redactions, index: int
@@ -123,10 +147,7 @@ class Backfilling:
             redacted_by=None if outlier is None else outlier.redacted_by,
         )
         recording.place_older(stored, index=index, was_outlier=outlier is not None)
-        if placement.refused is not None:
-            recording.records.append(
-                NewRejection(placement.number, placement.refused.rule, placement.refused.reason)
-            )
+        self._note_refusal(placement)
         recording.records.extend(new_gaps(recording.room, placement, self.trial))
         recording.records.extend(redactions.entered(stored))
         recording.remove_extremities(placement.replaced)

@@ -66,7 +66,8 @@ class AtHand:
     """What was read for a batch: `rows` and `auth_events` by event id, `events` by number.
 
     - `lowest`: the lowest known revision of the branch that older events may lead to
-    - `outliers` are the events of the batch that are stored without a place, by id
+    - `outliers` are the events of the batch that are stored without a place, by id; `unknown` those of older
+      ones that have a place, but no state before them
     - `numbers` are for the events that have none yet
     - `waiting_redactions` (number, id), of events of the batch and of states that are given, and `others` are
       of redactions: their targets, and themselves
@@ -77,6 +78,7 @@ class AtHand:
     rows: Mapping[str, GraphRow]
     auth_events: Mapping[str, StoredEvent]
     outliers: Mapping[str, StoredEvent]
+    unknown: Mapping[str, StoredEvent]
     waiting_redactions: Mapping[str, Sequence[tuple[int, str]]]
     gaps: Mapping[str, Referrers]
     others: Mapping[str, StoredEvent]

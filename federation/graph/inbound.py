@@ -72,6 +72,7 @@ class InboundReader:
             rows=rows,
             auth_events=await self.events.by_id(cited),
             outliers=await self._outliers(own, rows),
+            unknown=await self._unknown(own, rows) if incoming.backfilled else {},
             waiting_redactions=waiting,
             gaps=referrers,
             others=await self.events.by_id(targets | redactions) if targets or redactions else {},
@@ -90,6 +91,18 @@ class InboundReader:
         numbers = [entry.number for key, entry in values if entry and CurrentState.keeps_event(*key)]
         found = await self.events.get(numbers) if numbers else {}
         return {number: stored.event for number, stored in found.items()}
+
+    async def _unknown(self, own: Iterable[str], rows: Mapping[str, GraphRow]) -> Mapping[str, StoredEvent]:
+        """Those of the batch that have their place without the state before them, and were not rejected."""
+        unknown = [
+            event_id
+            for event_id in own
+            if (row := rows.get(event_id)) is not None
+            and row.topo is not None
+            and row.before is None
+            and not row.rejected
+        ]
+        return await self.events.by_id(unknown) if unknown else {}
 
     async def _outliers(self, own: Iterable[str], rows: Mapping[str, GraphRow]) -> Mapping[str, StoredEvent]:
         """Those of the batch that are stored without a place."""

@@ -24,7 +24,8 @@ from federation.graph.trial import Placement, Step, Trial
 from federation.graph.trial_states import TrialStates, key_of
 from federation.rules.auth.selection import judging_events
 from federation.rules.errors import AuthRefused
-from storage.event import Event, StateAt
+from storage.event import Event, StateAt, StoredEvent
+from storage.events import GraphRow
 
 _MOST_AHEAD: Final = 2**40
 """How far an event without known predecessors may lie above the room's top."""
@@ -85,22 +86,43 @@ class Placing:
             # In versions 1 and 2 a sender may choose the id of an event of another room.
             self._trial.lacking[event.event_id] = frozenset()
             return
-        if event.event_id in self._known.placed or (row is not None and row.topo is not None):
+        if event.event_id in self._known.placed:
+            return
+        if row is not None and row.topo is not None:
+            self._learn_state(row, self._at_hand.unknown.get(event.event_id))
             return
         if row is not None:
             # What is stored of it counts: an id of versions 1 and 2 may name two events, and of one event
             # there may be a redacted form.
             event = self._at_hand.outliers[event.event_id].event
-        found = {prev: self._known.predecessor(prev) for prev in event.prev_events}
-        missing = tuple(prev for prev, predecessor in found.items() if predecessor is None)
+        predecessors, missing = self._predecessors(event)
         if self._is_lacking(event, missing):
             return
         number = self._at_hand.numbers[event.event_id] if row is None else row.number
-        predecessors = [predecessor for predecessor in found.values() if predecessor is not None]
         topo = self._older.get(event.event_id, self._topo(event, predecessors))
         placement = Placement(event, number, topo, before=None, missing=missing)
         self._states.next_event()
         self._judge(placement, self._before(event, predecessors, missing))
+
+    def _predecessors(self, event: Event) -> tuple[list[Predecessor], tuple[str, ...]]:
+        """The prev events that are in the graph, and the ids of those that are not."""
+        found = {prev: self._known.predecessor(prev) for prev in event.prev_events}
+        missing = tuple(prev for prev, predecessor in found.items() if predecessor is None)
+        return [predecessor for predecessor in found.values() if predecessor is not None], missing
+
+    def _learn_state(self, row: GraphRow, unknown: StoredEvent | None) -> None:
+        """An event that has its place comes again: the state before it may be known now, if it was not."""
+        if unknown is None or row.topo is None:
+            return
+        event = unknown.event
+        predecessors, missing = self._predecessors(event)
+        is_given = event.event_id in self._incoming.given
+        if not is_given and any(predecessor.after is None for predecessor in predecessors):
+            return
+        self._states.next_event()
+        before = self._before(event, predecessors, missing)
+        if before is not None:
+            self._judge(Placement(event, row.number, row.topo, before=None, was_unknown=True), before)
 
     def _is_lacking(self, event: Event, missing: Sequence[str]) -> bool:
         """Whether the event cannot be placed, which is noted then."""

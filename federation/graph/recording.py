@@ -20,7 +20,13 @@ from federation.graph.contributors import (
 from federation.graph.current_state import Key, StateEntry
 from federation.graph.hot_room import HotRoom
 from storage.event import Event, StoredEvent
-from storage.event_records import NewBackfilledEvent, NewEvent, OutlierBackfilled, OutlierPlaced
+from storage.event_records import (
+    NewBackfilledEvent,
+    NewEvent,
+    OutlierBackfilled,
+    OutlierPlaced,
+    StateLearnt,
+)
 from storage.rooms import ExtremitiesRemoved, ExtremityChange
 from storage.state_records import ALWAYS, GivenRow, NewBranch, NewRevision, StateChange
 from storage.strings import Strings
@@ -47,6 +53,7 @@ class Recording:
     indexes: list[int] = attrs.field(factory=list)
     positions: int = 0
     older: bool = False
+    learnt: list[StoredEvent] = attrs.field(factory=list)
 
     def place(
         self,
@@ -90,7 +97,13 @@ class Recording:
     def at(self, base: int) -> list[StoredEvent]:
         """The stored events with their positions, where the unit's first is the one after `base`."""
         sign = -1 if self.older else 1
-        return [s.at(sign * (base + i)) for s, i in zip(self.stored, self.indexes, strict=True)]
+        placed = [s.at(sign * (base + i)) for s, i in zip(self.stored, self.indexes, strict=True)]
+        return placed + self.learnt
+
+    def learn_state(self, stored: StoredEvent) -> None:
+        """The state before an event that has its place is known from now on."""
+        self.records.append(StateLearnt(stored))
+        self.learnt.append(stored)
 
     def place_older(self, stored: StoredEvent, *, index: int, was_outlier: bool) -> None:
         """An event from before what was known takes its place; it is no news to anybody."""

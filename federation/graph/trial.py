@@ -26,7 +26,8 @@ def real_state(state: StateAt, base: int) -> StateAt:
 class Placement:
     """An event with its place. `before` and `after` are states in terms of the trial.
 
-    `refused` says why it is rejected or soft-failed.
+    `refused` says why it is rejected or soft-failed. `was_unknown`: it had its place already, but not the
+    state before it.
     """
 
     event: Event
@@ -40,6 +41,7 @@ class Placement:
     is_extremity: bool = False
     replaced: tuple[int, ...] = ()
     missing: tuple[str, ...] = ()
+    was_unknown: bool = False
 
 
 @attrs.frozen

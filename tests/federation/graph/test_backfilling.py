@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from federation.graph.batches import Incoming
 from storage.engine.database import Database
 from storage.event import Event
 from tests.support.graphs import message
@@ -160,7 +161,6 @@ async def test_an_event_that_is_refused_by_its_auth_events_is_rejected_whatever_
     assert (stored.rejected, stored.before) == (True, None)
 
 
-@pytest.mark.xfail(strict=True, reason="an event that has its place is never looked at again")
 async def test_a_state_that_is_given_later_makes_the_event_known(database: Database) -> None:
     room, past, join = long_room()
     receiver = await Receiver.joined(room, join, database)
@@ -170,19 +170,30 @@ async def test_a_state_that_is_given_later_makes_the_event_known(database: Datab
     await check_states(receiver, past[2:])
 
 
-async def test_an_event_of_unknown_state_that_comes_again_with_a_state_stays_as_it_is(
+async def test_an_event_of_unknown_state_that_comes_again_without_one_stays_as_it_is(
     database: Database,
 ) -> None:
     room, past, join = long_room()
     receiver = await Receiver.joined(room, join, database)
     await receiver.receive(*past[2:], backfilled=True)
-    given = await receiver.given_with(*past[2:], backfilled=True)
-    received = await (await receiver.graph()).receive(given)
+    received = await (await receiver.graph()).receive(Incoming(past[2:], backfilled=True))
     assert (list(received.stored), received.lacking) == ([], {})
     assert (await receiver.stored(past[2])).before is None
 
 
-async def test_its_predecessors_do_not_make_the_event_known_either(database: Database) -> None:
+async def test_an_event_whose_state_is_learnt_keeps_its_place(database: Database) -> None:
+    room, past, join = long_room()
+    receiver = await Receiver.joined(room, join, database)
+    await receiver.receive(*past[2:], backfilled=True)
+    unknown = [await receiver.stored(event) for event in past[2:]]
+    received = await (await receiver.graph()).receive(await receiver.given_with(*past[2:], backfilled=True))
+    assert [(s.position, s.topo) for s in received.stored] == [(s.position, s.topo) for s in unknown]
+    fresh = await receiver.stored(past[2])
+    assert (fresh.position, fresh.topo) == (unknown[0].position, unknown[0].topo)
+    assert fresh.before is not None
+
+
+async def test_its_predecessors_make_the_event_known_when_it_comes_again(database: Database) -> None:
     room, past, join = long_room()
     receiver = await Receiver.joined(room, join, database)
     await receiver.receive(past[-1], backfilled=True)
@@ -191,6 +202,8 @@ async def test_its_predecessors_do_not_make_the_event_known_either(database: Dat
     await check_states(receiver, older[1:])
     assert (await receiver.stored(past[-1])).before is None
     assert await receiver.gaps() == []
+    await (await receiver.graph()).receive(Incoming([past[-1]], backfilled=True))
+    await check_states(receiver, [past[-1]])
 
 
 # What is not older
