@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import sqlite3
 import subprocess
@@ -14,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.postgres_cluster import free_port
-from tests.support.process import ProcessClient
+from tests.support.process import ProcessClient, register
 
 SYNAPSE_NAME = "synapse.test"
 _SECRET = "a secret of the tests"
@@ -87,12 +85,7 @@ class SynapseProcess:
 
     def register(self, name: str) -> ProcessClient:
         """A client of a new user of this name, an administrator."""
-        anonymous = self.client()
-        nonce = anonymous.json("GET", "/_synapse/admin/v1/register")["nonce"]
-        parts = (nonce, name, "password", "admin")
-        mac = hmac.new(_SECRET.encode(), "\0".join(parts).encode(), hashlib.sha1).hexdigest()
-        body = {"nonce": nonce, "username": name, "password": "password", "admin": True, "mac": mac}
-        answer = anonymous.json("POST", "/_synapse/admin/v1/register", body)
+        answer = register(self.client(), _SECRET, name, admin=True)
         return self.client(answer["access_token"], answer["user_id"])
 
     def _run(self, *arguments: str) -> None:

@@ -126,13 +126,17 @@ class ServerProcess:
 
     def register(self, name: str) -> ProcessClient:
         """A client of a new user of this name, whose password is "password"."""
-        anonymous = self.client()
-        nonce = anonymous.json("GET", "/_synapse/admin/v1/register")["nonce"]
-        parts = (nonce, name, "password", "notadmin")
-        mac = hmac.new(_SECRET.encode(), "\0".join(parts).encode(), hashlib.sha1).hexdigest()
-        body = {"nonce": nonce, "username": name, "password": "password", "admin": False, "mac": mac}
-        answer = anonymous.json("POST", "/_synapse/admin/v1/register", body)
+        answer = register(self.client(), _SECRET, name)
         return self.client(answer["access_token"], answer["user_id"])
+
+
+def register(anonymous: ProcessClient, secret: str, name: str, *, admin: bool = False) -> Any:
+    """The answer to a registration of `name`, with the password "password", by the shared secret."""
+    nonce = anonymous.json("GET", "/_synapse/admin/v1/register")["nonce"]
+    parts = (nonce, name, "password", "admin" if admin else "notadmin")
+    mac = hmac.new(secret.encode(), "\0".join(parts).encode(), hashlib.sha1).hexdigest()
+    body = {"nonce": nonce, "username": name, "password": "password", "admin": admin, "mac": mac}
+    return anonymous.json("POST", "/_synapse/admin/v1/register", body)
 
 
 @attrs.frozen
