@@ -321,7 +321,7 @@ only_postgresql = pytest.mark.parametrize("engine", ["postgresql"])
 
 LINGER = """
 CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN PERFORM pg_sleep(0.2); RETURN NULL; END $$;
+BEGIN PERFORM pg_sleep(0.5); RETURN NULL; END $$;
 CREATE CONSTRAINT TRIGGER linger AFTER INSERT ON account_data DEFERRABLE INITIALLY DEFERRED
 FOR EACH ROW EXECUTE FUNCTION linger()"""
 

@@ -10,8 +10,11 @@ from twisted.internet import reactor
 from twisted.protocols.portforward import ProxyClient, ProxyClientFactory, ProxyFactory, ProxyServer
 
 Moment = Literal["before", "begun", "after", "held"]
-"""When the connection breaks: before the server gets the commit, when it has it, when it has answered; or
-when the commit is on its way and arrives only after `release`."""
+"""When the connection breaks: before the server gets the commit; when it has been at it for `BEGUN_SECONDS`;
+when it has answered; or when the commit is on its way and arrives only after `release`."""
+
+BEGUN_SECONDS = 0.3
+"""A commit must take longer than this for the moment "begun"."""
 
 _COMMIT = b"trellis_take_positions"
 
@@ -45,7 +48,9 @@ class _FromClient(ProxyServer):
             proxy.held = data
         elif proxy.moment_of_break != "before":
             self.peer.transport.write(data)
-        if proxy.moment_of_break != "after":
+        if proxy.moment_of_break == "begun":
+            reactor.callLater(BEGUN_SECONDS, self.break_off)
+        elif proxy.moment_of_break != "after":
             self.break_off()
 
     def break_off(self) -> None:
