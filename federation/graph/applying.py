@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from federation.graph.batches import AtHand, Incoming
+from federation.graph.batches import AtHand
 from federation.graph.recording import Recording
 from federation.graph.redactions import Redactions
 from federation.graph.trial import TRIAL, Placement, Trial, real_state
@@ -22,7 +22,6 @@ class Applying:
     """A trial that succeeded on the room as it is, and the recording that it goes into."""
 
     recording: Recording
-    incoming: Incoming
     at_hand: AtHand
     trial: Trial
 
@@ -70,12 +69,15 @@ class Applying:
         )
         if not placement.is_extremity:
             recording.remove_extremities(placement.replaced)
-        if placement.refused is not None:
-            recording.records.append(
-                NewRejection(placement.number, placement.refused.rule, placement.refused.reason)
-            )
+        recording.records.extend(rejections(placement))
         recording.records.extend(new_gaps(recording.room, placement, self.trial))
         recording.records.extend(redactions.entered(stored))
+
+
+def rejections(placement: Placement) -> list[NewRejection]:
+    """Why an event is rejected or soft-failed, where it is."""
+    refused = placement.refused
+    return [] if refused is None else [NewRejection(placement.number, refused.rule, refused.reason)]
 
 
 def new_gaps(room: int, placement: Placement, trial: Trial) -> list[NewGap]:

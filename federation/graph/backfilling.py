@@ -13,15 +13,13 @@ from itertools import pairwise
 
 import attrs
 
-from federation.graph.applying import gaps_closed, new_gaps
-from federation.graph.batches import AtHand, Incoming
+from federation.graph.applying import gaps_closed, new_gaps, rejections
+from federation.graph.batches import AtHand
 from federation.graph.recording import Recording
 from federation.graph.redactions import Redactions
 from federation.graph.timelines import StateTimelines
 from federation.graph.trial import TRIAL, Placement, Trial, real_state
 from storage.event import StateAt, StoredEvent
-from storage.rejections import NewRejection
-from storage.state_records import EarlierChange
 
 
 @attrs.frozen
@@ -82,7 +80,6 @@ class Backfilling:
     """A trial of older events that succeeded on the room as it is, and the recording that it goes into."""
 
     recording: Recording
-    incoming: Incoming
     at_hand: AtHand
     trial: Trial
 
@@ -122,13 +119,8 @@ class Backfilling:
                 rejected=placement.rejected,
             )
         )
-        self._note_refusal(placement)
+        recording.records.extend(rejections(placement))
         recording.remove_extremities(placement.replaced)
-
-    def _note_refusal(self, placement: Placement) -> None:
-        if placement.refused is not None:
-            refused = placement.refused
-            self.recording.records.append(NewRejection(placement.number, refused.rule, refused.reason))
 
     def _enter(
         self, placement: Placement, line: Downwards | None, redactions: Redactions, index: int
@@ -147,7 +139,7 @@ class Backfilling:
             redacted_by=None if outlier is None else outlier.redacted_by,
         )
         recording.place_older(stored, index=index, was_outlier=outlier is not None)
-        self._note_refusal(placement)
+        recording.records.extend(rejections(placement))
         recording.records.extend(new_gaps(recording.room, placement, self.trial))
         recording.records.extend(redactions.entered(stored))
         recording.remove_extremities(placement.replaced)
@@ -164,17 +156,7 @@ class Backfilling:
         for revision, key in sorted(changes, reverse=True):
             old = timelines.value(StateAt(line.branch, revision - 1), key)
             earlier.append((line.bottom + revision, key, old))
-            self.recording.records.append(
-                EarlierChange(
-                    self.recording.room,
-                    line.onto,
-                    self.recording.number(key[0]),
-                    self.recording.number(key[1]),
-                    line.bottom + revision,
-                    None if old is None else old.number,
-                    None if old is None else old.membership,
-                )
-            )
+            self.recording.change_earlier(line.onto, line.bottom + revision, key, old)
         timelines.drop([line.branch] if line.onto == 0 else [line.branch, line.onto])
         timelines.next_branch = self.trial.first_branch
         if line.onto == 0:

@@ -42,9 +42,12 @@ class Incoming:
             yield self
             return
         for start in range(0, len(self.events), size):
+            events = self.events[start : start + size]
             yield attrs.evolve(
                 self,
-                events=self.events[start : start + size],
+                events=events,
+                # Of a large state much is read for every piece that it goes with.
+                given={e.event_id: self.given[e.event_id] for e in events if e.event_id in self.given},
                 begins_anew=self.begins_anew and start == 0,
             )
 

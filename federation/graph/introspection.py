@@ -97,8 +97,7 @@ class Introspection:
 
         def look(txn: Transaction) -> tuple[list[Span], dict[tuple[int, int], int]]:
             spans = self.states.key_histories_txn(txn, [(room, type_, state_key)]).get((room, state_key), [])
-            ends = [span.first for span in spans] + [span.end for span in spans]
-            return spans, self.states.positions_txn(txn, [(room, revision) for revision in ends])
+            return spans, self.states.positions_txn(txn, [(room, span.first) for span in spans])
 
         spans, positions = await self.database.read("changes of a key", look)
         stored = await self.events.get({span.event for span in spans if span.event is not None})

@@ -60,6 +60,12 @@ class RoomLoader:
             self.counts.loads.add(perf_counter() - began)
         return loaded
 
+    async def is_stored(self, room: int) -> bool:
+        """Whether there is a room with this number."""
+        return await self.database.read(
+            "look for room", lambda txn: self.rooms.get_txn(txn, room) is not None
+        )
+
     def _load_txn(self, txn: Transaction, room: int) -> LoadedRoom | None:
         row = self.rooms.get_txn(txn, room)
         if row is None:

@@ -110,7 +110,7 @@ class Receiving:
             recording.records.extend(new_room)
             try:
                 entering = Backfilling if incoming.backfilled else Applying
-                entering(recording, incoming, at_hand, trial).apply()
+                entering(recording, at_hand, trial).apply()
             except BaseException:
                 hot.epoch.broken = True  # what was added to memory will not be written
                 raise

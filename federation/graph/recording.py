@@ -28,7 +28,7 @@ from storage.event_records import (
     StateLearnt,
 )
 from storage.rooms import ExtremitiesRemoved, ExtremityChange
-from storage.state_records import ALWAYS, GivenRow, NewBranch, NewRevision, StateChange
+from storage.state_records import ALWAYS, EarlierChange, GivenRow, NewBranch, NewRevision, StateChange
 from storage.strings import Strings
 
 _NO_COUNTS = EventCounts(thread=None, notify_count=0, highlight_count=0)
@@ -170,13 +170,21 @@ class Recording:
         return tuple(StateKeyChange(*key, olds[key], value) for key, value in changes.items())
 
     def _state_change(self, branch: int, revision: int, key: Key, value: StateEntry | None) -> StateChange:
-        event, membership = (None, None) if value is None else (value.number, value.membership)
-        type_, state_key = self.number(key[0]), self.number(key[1])
+        type_, state_key, event, membership = self._columns(key, value)
         return StateChange(self.room, branch, type_, state_key, revision, event, membership)
 
     def _given_row(self, branch: int, key: Key, value: StateEntry | None) -> GivenRow:
+        return GivenRow(self.room, branch, *self._columns(key, value))
+
+    def change_earlier(self, branch: int, revision: int, key: Key, old: StateEntry | None) -> None:
+        """A key of a branch changed at a revision below what was known; `old` is what it was before."""
+        type_, state_key, event, membership = self._columns(key, old)
+        self.records.append(EarlierChange(self.room, branch, type_, state_key, revision, event, membership))
+
+    def _columns(self, key: Key, value: StateEntry | None) -> tuple[int, int, int | None, str | None]:
+        """The numbers of type and state key, and the event and membership of the value."""
         event, membership = (None, None) if value is None else (value.number, value.membership)
-        return GivenRow(self.room, branch, self.number(key[0]), self.number(key[1]), event, membership)
+        return self.number(key[0]), self.number(key[1]), event, membership
 
     def _told(self, appended: Appended) -> EventCounts:
         """Have the contributors add their rows; returns the event's counts."""

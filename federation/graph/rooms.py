@@ -109,7 +109,7 @@ class RoomGraphs:
         self._beginning.add(room_id)
         try:
             room = (await self._tools.strings.intern([room_id]))[room_id]
-            if await self._tools.loader.load(room) is not None:
+            if await self._tools.loader.is_stored(room):
                 raise RoomInUse(f"the room {room_id} is known already")
             graph = RoomGraph(room=room, room_id=room_id, tools=self._tools)
             received = await graph.begin_with(

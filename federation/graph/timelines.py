@@ -207,14 +207,9 @@ class StateTimelines:
 
     def open(self, parent: StateAt) -> StateAt:
         """A new branch over `parent`; it begins as that state. A deep one is laid over branch 0."""
-        number = self.next_branch
-        self.next_branch += 1
-        if self.level(parent) < MOST_LEVELS:
-            self._branches[number] = Branch(parent)
-            return StateAt(number, 0)
-        root = self.root(parent)
-        self._branches[number] = Branch(root)
-        return self.extend(StateAt(number, 0), self.changes_between(root, parent))
+        base, changes = self._base(parent)
+        state = self._new_branch(Branch(base))
+        return state if base == parent else self.extend(state, changes)
 
     def open_trial(self, number: int, parent: StateAt) -> StateAt:
         """As `open`, for a branch that is tried only, under a number of the caller's."""
@@ -223,14 +218,21 @@ class StateTimelines:
 
     def open_given(self, parent: StateAt, changes: Mapping[Key, StateEntry | None]) -> StateAt:
         """A new branch for a state given from outside: its values hold since before what is known."""
+        base, differences = self._base(parent)
+        rows = {key: [Begun(ALWAYS, value)] for key, value in {**differences, **changes}.items()}
+        return self._new_branch(Branch(base, rows=rows))
+
+    def _base(self, parent: StateAt) -> tuple[StateAt, Mapping[Key, StateEntry | None]]:
+        """The state that a new branch over `parent` is laid over, and how `parent` differs from it."""
+        if self.level(parent) < MOST_LEVELS:
+            return parent, {}
+        root = self.root(parent)
+        return root, self.changes_between(root, parent)
+
+    def _new_branch(self, branch: Branch) -> StateAt:
         number = self.next_branch
         self.next_branch += 1
-        if self.level(parent) >= MOST_LEVELS:
-            root = self.root(parent)
-            changes = {**self.changes_between(root, parent), **changes}
-            parent = root
-        rows = {key: [Begun(ALWAYS, value)] for key, value in changes.items()}
-        self._branches[number] = Branch(parent, rows=rows)
+        self._branches[number] = branch
         return StateAt(number, 0)
 
     def cut(self, number: int, head: int) -> None:

@@ -90,7 +90,7 @@ class TrialStates:
         """The state that the states resolve to. Raises `Lacking`."""
         if len(states) == 1:
             return next(iter(states))
-        known = self._trial.resolutions.get(states) or self._hot.resolutions.get(states)
+        known = self._known_resolution(states)
         if known is not None:
             return known
         ordered, resolved = self._resolved(states)
@@ -102,6 +102,9 @@ class TrialStates:
         self._names.setdefault(state, frozenset(map(self._name, ordered)))
         self._trial.resolutions[states] = state
         return state
+
+    def _known_resolution(self, states: frozenset[StateAt]) -> StateAt | None:
+        return self._trial.resolutions.get(states) or self._hot.resolutions.get(states)
 
     def _resolved(self, states: frozenset[StateAt]) -> tuple[list[StateAt], Resolved]:
         ordered = sorted(states)
@@ -174,7 +177,7 @@ class TrialStates:
             self._move_to(next(iter(states)))
         if len(states) <= 1:
             return
-        known = self._trial.resolutions.get(states) or self._hot.resolutions.get(states)
+        known = self._known_resolution(states)
         if known is not None:
             self._move_to(known)
         else:
