@@ -21,8 +21,7 @@ from storage.event import Event
 KeysOf = Mapping[str, Mapping[str, bytes]]
 """Of each server the verification keys that count for an event: key id → 32 bytes.
 
-Which count is the caller's to say: where the version enforces it, those that are valid at the event's
-`origin_server_ts`; else all that had not expired by then.
+Which count says `key_validity.keys_for_event`.
 """
 
 
