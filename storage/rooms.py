@@ -32,7 +32,6 @@ _REMOVE_EXTREMITIES = Batch(
     columns={"room": INTEGER, "event": INTEGER},
 )
 _GET = "SELECT version, fence FROM rooms WHERE room = ?"
-_FENCE = "SELECT fence FROM rooms WHERE room = ?"
 _EXTREMITIES = "SELECT event FROM extremities WHERE room = ? ORDER BY event"
 _ALL = "SELECT room FROM rooms"
 
@@ -125,11 +124,6 @@ class Rooms:
         """The room with this number, or None."""
         row = txn.row(_GET, (room,))
         return None if row is None else RoomRow(room=room, version=row[0], fence=row[1])
-
-    def fence_txn(self, txn: Transaction, room: int) -> int | None:
-        """The fence of the room, which every transaction that extends it raises; None where there is none."""
-        row = txn.row(_FENCE, (room,))
-        return None if row is None else row[0]
 
     def extremities_txn(self, txn: Transaction, room: int) -> list[int]:
         """Numbers of the forward extremities of the room."""

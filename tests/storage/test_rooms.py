@@ -21,9 +21,9 @@ async def test_a_room_and_its_fence(database: Database) -> None:
     assert sorted(await database.read("all", rooms.all_txn)) == [3, 7]
     assert await database.read("room", lambda txn: rooms.get_txn(txn, 7)) == RoomRow(7, "12", 0)
     await storing.queue.submit(Unit([ExtremityChange(7, 1, ())], epoch=RoomEpoch(7, 0)))
-    assert await database.read("fence", lambda txn: rooms.fence_txn(txn, 7)) == 1
-    assert await database.read("fence", lambda txn: rooms.fence_txn(txn, 3)) == 0
-    assert await database.read("fence", lambda txn: rooms.fence_txn(txn, 4)) is None
+    assert await database.read("room", lambda txn: rooms.get_txn(txn, 7)) == RoomRow(7, "12", 1)
+    assert await database.read("room", lambda txn: rooms.get_txn(txn, 3)) == RoomRow(3, "10", 0)
+    assert await database.read("room", lambda txn: rooms.get_txn(txn, 4)) is None
 
 
 async def test_extremities_are_set_aside_and_come_back(database: Database) -> None:
