@@ -65,7 +65,7 @@ class Dispatch:
     """
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
-        """Raises RoutesError if two endpoints answer the same method and path, or a path is malformed."""
+        """Raises RoutesError if two endpoints answer the same method and path, or one is malformed."""
         self._root = _Node()
         for endpoint in endpoints:
             route = _route(endpoint)
@@ -172,6 +172,8 @@ def _route(endpoint: Endpoint) -> Route:
             raise RoutesError(f"{endpoint.path}: a parameter takes a whole segment")
     if len(set(names)) < len(names):
         raise RoutesError(f"{endpoint.path}: a parameter is named twice")
+    if endpoint.owner is not None:
+        _check_owner(endpoint, names)
     body: Any = endpoint.body
     return Route(
         endpoint=endpoint,
@@ -179,6 +181,13 @@ def _route(endpoint: Endpoint) -> Route:
         decode_query=query_decoder(endpoint.query),
         decode_body=None if body in (RawBody, Upload) else body_decoder(body),
     )
+
+
+def _check_owner(endpoint: Endpoint, names: list[str]) -> None:
+    if endpoint.owner not in names:
+        raise RoutesError(f"{endpoint.path}: the owner {endpoint.owner} is no parameter of the path")
+    if endpoint.body is Upload:
+        raise RoutesError(f"{endpoint.path}: an upload is not handed to another process, it has no owner")
 
 
 def _refusal(allowed: set[bytes]) -> MatrixError:

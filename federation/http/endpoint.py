@@ -209,3 +209,14 @@ class Endpoint(Generic[Q, B]):
     """Whether guests may use it. spec: client-server-api, "Guest Access" """
     while_locked: bool = False
     """Whether a locked account may use it. spec: client-server-api, "Account locking" """
+    owner: str | None = None
+    """The path parameter whose value, a room's or a user's id, says which of several processes answers."""
+    repeatable: bool | None = None
+    """Whether a request may be run once more where it is not known if it has been; None: all but POST."""
+    latest: bool = True
+    """Whether it reads what other processes wrote, and so waits until this process has taken it in."""
+
+    @property
+    def is_repeatable(self) -> bool:
+        """`repeatable`, or what the method says."""
+        return self.method != "POST" if self.repeatable is None else self.repeatable

@@ -75,6 +75,7 @@ class SiteRequest(_Request):  # type: ignore[misc]
     requester: Requester | None = None
     gone = False
     identifier = "-"
+    hops = 0
 
     def __init__(self, channel: Any, *_queued: object) -> None:
         # http.Request would ask the socket for both addresses, and make what hardly any request has.

@@ -37,7 +37,7 @@ class AccountDataApi:
             for path in paths
             for endpoint in (
                 Endpoint("GET", path, self.get),
-                Endpoint("PUT", path, self.put, body=JsonObject),
+                Endpoint("PUT", path, self.put, body=JsonObject, owner="userId"),
             )
         )
 

@@ -40,8 +40,8 @@ class ProfilesApi:
         return (
             Endpoint("GET", profile, self.profile, auth=self._auth, guests=True),
             Endpoint("GET", field, self.field, auth=self._auth, guests=True),
-            Endpoint("PUT", field, self.put, body=JsonObject, guests=True),
-            Endpoint("DELETE", field, self.delete, guests=True),
+            Endpoint("PUT", field, self.put, body=JsonObject, guests=True, owner="userId"),
+            Endpoint("DELETE", field, self.delete, guests=True, owner="userId"),
         )
 
     async def profile(self, call: Call) -> Answer:

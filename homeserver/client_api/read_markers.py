@@ -26,7 +26,7 @@ class ReadMarkersApi:
     def endpoints(self) -> tuple[Endpoint, ...]:
         """The endpoints of this section."""
         path = "/_matrix/client/v3/rooms/{roomId}/read_markers"
-        return (Endpoint("POST", path, self.set_markers, body=MarkersBody),)
+        return (Endpoint("POST", path, self.set_markers, body=MarkersBody, owner="roomId", repeatable=True),)
 
     async def set_markers(self, call: Call[NoQuery, MarkersBody]) -> Answer:
         """Set the marker, the receipts, or all of them."""

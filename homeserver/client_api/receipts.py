@@ -29,7 +29,7 @@ class ReceiptsApi:
     def endpoints(self) -> tuple[Endpoint, ...]:
         """The endpoints of this section."""
         path = "/_matrix/client/v3/rooms/{roomId}/receipt/{receiptType}/{eventId}"
-        return (Endpoint("POST", path, self.receipt, body=ReceiptBody),)
+        return (Endpoint("POST", path, self.receipt, body=ReceiptBody, owner="roomId", repeatable=True),)
 
     async def receipt(self, call: Call[NoQuery, ReceiptBody]) -> Answer:
         """The user has read up to an event."""

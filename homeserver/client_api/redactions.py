@@ -26,7 +26,17 @@ class RedactionsApi:
     def endpoints(self) -> tuple[Endpoint, ...]:
         """The endpoints of this section."""
         path = "/_matrix/client/v3/rooms/{roomId}/redact/{eventId}/{txnId}"
-        return (Endpoint("PUT", path, self.redact, limit="rc_message", body=RedactionBody),)
+        return (
+            Endpoint(
+                "PUT",
+                path,
+                self.redact,
+                limit="rc_message",
+                body=RedactionBody,
+                owner="roomId",
+                latest=False,
+            ),
+        )
 
     async def redact(self, call: Call[NoQuery, RedactionBody]) -> RawJson:
         """Redact an event."""

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import attrs
 
 from federation.errors import Forbidden, InvalidParam, MissingParam
@@ -76,25 +78,33 @@ class RoomMembershipApi:
     def endpoints(self) -> tuple[Endpoint, ...]:
         """The endpoints of this section."""
         base = "/_matrix/client/v3"
-        room = f"{base}/rooms/{{roomId}}"
-        joins, invites = "rc_joins.local", "rc_invites.per_issuer"
         return (
             Endpoint("GET", f"{base}/joined_rooms", self.joined_rooms),
             Endpoint(
                 "POST",
                 f"{base}/join/{{roomIdOrAlias}}",
                 self.join_by_id_or_alias,
-                limit=joins,
+                limit="rc_joins.local",
                 query=JoinServers,
                 body=JoinBody,
+                owner="roomIdOrAlias",
+                repeatable=True,
             ),
-            Endpoint("POST", f"{room}/join", self.join, limit=joins, body=JoinBody),
-            Endpoint("POST", f"{room}/invite", self.invite, limit=invites, body=InviteBody),
-            Endpoint("POST", f"{room}/leave", self.leave, body=LeaveBody),
-            Endpoint("POST", f"{room}/forget", self.forget),
-            Endpoint("POST", f"{room}/kick", self.kick, body=TargetBody),
-            Endpoint("POST", f"{room}/ban", self.ban, body=TargetBody),
-            Endpoint("POST", f"{room}/unban", self.unban, body=TargetBody),
+            *self._of_room(f"{base}/rooms/{{roomId}}"),
+        )
+
+    def _of_room(self, room: str) -> tuple[Endpoint, ...]:
+        """Those below `/rooms/{roomId}`. A second kick or unban finds nobody to kick or unban, and fails."""
+        again = functools.partial(Endpoint, "POST", owner="roomId", repeatable=True)
+        once = functools.partial(Endpoint, "POST", owner="roomId", repeatable=False)
+        return (
+            again(f"{room}/join", self.join, limit="rc_joins.local", body=JoinBody),
+            again(f"{room}/invite", self.invite, limit="rc_invites.per_issuer", body=InviteBody),
+            again(f"{room}/leave", self.leave, body=LeaveBody),
+            again(f"{room}/forget", self.forget),
+            once(f"{room}/kick", self.kick, body=TargetBody),
+            again(f"{room}/ban", self.ban, body=TargetBody),
+            once(f"{room}/unban", self.unban, body=TargetBody),
         )
 
     async def joined_rooms(self, call: Call) -> Json:

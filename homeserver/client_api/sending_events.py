@@ -41,15 +41,21 @@ class SendingEventsApi:
                 limit="rc_message",
                 query=Timestamp,
                 body=JsonObject,
+                owner="roomId",
+                latest=False,
             ),
-            Endpoint("PUT", state, self.set_state, limit="rc_message", query=Timestamp, body=JsonObject),
-            Endpoint(
-                "PUT",
-                f"{state}/{{stateKey}}",
-                self.set_state,
-                limit="rc_message",
-                query=Timestamp,
-                body=JsonObject,
+            *(
+                Endpoint(
+                    "PUT",
+                    path,
+                    self.set_state,
+                    limit="rc_message",
+                    query=Timestamp,
+                    body=JsonObject,
+                    owner="roomId",
+                    latest=False,
+                )
+                for path in (state, f"{state}/{{stateKey}}")
             ),
         )
 

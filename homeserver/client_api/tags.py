@@ -30,8 +30,8 @@ class TagsApi:
         tags = "/_matrix/client/v3/user/{userId}/rooms/{roomId}/tags"
         return (
             Endpoint("GET", tags, self.tags),
-            Endpoint("PUT", f"{tags}/{{tag}}", self.put, body=JsonObject),
-            Endpoint("DELETE", f"{tags}/{{tag}}", self.delete),
+            Endpoint("PUT", f"{tags}/{{tag}}", self.put, body=JsonObject, owner="userId"),
+            Endpoint("DELETE", f"{tags}/{{tag}}", self.delete, owner="userId"),
         )
 
     async def tags(self, call: Call) -> Answer:

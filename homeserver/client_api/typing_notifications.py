@@ -33,7 +33,7 @@ class TypingApi:
     def endpoints(self) -> tuple[Endpoint, ...]:
         """The endpoints of this section."""
         path = "/_matrix/client/v3/rooms/{roomId}/typing/{userId}"
-        return (Endpoint("PUT", path, self.set_typing, body=TypingBody),)
+        return (Endpoint("PUT", path, self.set_typing, body=TypingBody, owner="roomId"),)
 
     async def set_typing(self, call: Call[NoQuery, TypingBody]) -> Answer:
         """The user has begun to type, goes on, or has stopped."""
