@@ -14,6 +14,7 @@ from storage import (
     aliases,
     client_transactions,
     devices,
+    ephemeral,
     event_records,
     filters,
     gaps,
@@ -78,7 +79,7 @@ def _by_kind(writings: Iterable[tuple[int, Writing[Any]]]) -> dict[type[Any], li
 
 _HEAD = _by_kind((i, writing) for i, writing in enumerate(WRITINGS) if not writing.positioned)
 _POSITIONED = _by_kind((i, writing) for i, writing in enumerate(WRITINGS) if writing.positioned)
-_KINDS = _HEAD.keys() | _POSITIONED.keys()
+_KINDS = _HEAD.keys() | _POSITIONED.keys() | ephemeral.KINDS
 
 
 @attrs.define(eq=False)

@@ -7,15 +7,17 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
 from storage.commit_marks import CommitMarks
+from storage.commit_records import is_noted, pack_units
 from storage.engine.database import Database, Fence, Tail, Transaction
 from storage.engine.errors import DatabaseError, DatabaseUnavailable, DataError, FenceLost, OutcomeUnknown
+from storage.engine.statement import Batch, Row
 from storage.persist import RoomEpoch, Unit, positioned_rows, write_head_txn
 from storage.runtime.background import BackgroundTasks
 from storage.runtime.clock import Clock
@@ -49,7 +51,22 @@ class Committed:
     base: int
 
 
-@attrs.frozen(eq=False)
+class SharedCommits(Protocol):
+    """What a queue works with where other processes follow its commits."""
+
+    def writing(self, records: bytes, positions: int) -> tuple[Batch, Sequence[Row]]:
+        """The statement by which a commit notes itself in the log."""
+
+    def committed(
+        self, batch: Sequence[Committed], base: int, upto: int, records: bytes, then: Callable[[], None]
+    ) -> None:
+        """A commit that took the positions `base` + 1 to `upto`.
+
+        Its listeners hear of it in its turn, then `then` is called.
+        """
+
+
+@attrs.define(eq=False)
 class _Waiting:
     unit: Unit
     done: Deferred[Committed] = attrs.field(factory=Deferred)
@@ -62,7 +79,8 @@ class WriteQueue:
     `on_commit` callables hear of each batch, in the order of positions, before its submitters do; they
     must not fail and not block. At most `batch_limit` units go into one transaction, and at most
     `queue_limit` wait. Nothing is written while the outcome of a commit is unknown; its submitters are told
-    so after `lookup_timeout` seconds.
+    so after `lookup_timeout` seconds. Where other processes follow the commits, `shared` writes them into
+    the log and brings them to the listeners, instead of `on_commit`.
     """
 
     def __init__(
@@ -77,6 +95,7 @@ class WriteQueue:
         queue_limit: int = 20_000,
         lookup_timeout: float = 3.0,
         counts: WriteCounts | None = None,
+        shared: SharedCommits | None = None,
     ) -> None:
         self._database = database
         self._strings = strings
@@ -87,10 +106,12 @@ class WriteQueue:
         self._queue_limit = queue_limit
         self._lookup_timeout = lookup_timeout
         self._counts = counts or WriteCounts()
+        self._shared = shared
         self._waiting: deque[_Waiting] = deque()
         self._committing = False
         self._batch_number = 0
         self._strings_sent: Sequence[NewString] = ()
+        self._noted: bytes | None = None
         self._marks = CommitMarks(database)
         self._stopping = False
 
@@ -187,13 +208,14 @@ class WriteQueue:
 
     async def _commit(self, batch: list[_Waiting]) -> int:
         strings = self._strings_sent = self._strings.unwritten()
+        noting = self._note(batch)
         records, _, positions = _numbered(batch)
         fences = {w.unit.epoch.room: w.unit.epoch.fence for w in batch if w.unit.epoch is not None}
         self._batch_number += 1
         tail = Tail(
             fences=tuple(Fence(room, expected) for room, expected in sorted(fences.items())),
             positions=positions,
-            statements=(*positioned_rows(records), self._marks.of(self._batch_number)),
+            statements=(*positioned_rows(records), *noting, self._marks.of(self._batch_number)),
         )
 
         def head(txn: Transaction) -> None:
@@ -205,20 +227,42 @@ class WriteQueue:
         finally:
             self._counts.commits.observe(perf_counter() - began)
 
+    def _note(self, batch: list[_Waiting]) -> Sequence[tuple[Batch, Sequence[Row]]]:
+        """What writes the batch into the log of commits, where others follow it and it concerns them."""
+        self._noted = None
+        if self._shared is None:
+            return ()
+        if not any(waiting.unit.positions for waiting in batch):
+            last = next((w for w in reversed(batch) if is_noted(w.unit)), None)
+            if last is None:
+                return ()
+            last.unit = attrs.evolve(last.unit, positions=1)  # the log has a place for what has a position
+        _, offsets, positions = _numbered(batch)
+        self._noted = pack_units(zip(offsets, (w.unit for w in batch), strict=True))
+        return (self._shared.writing(self._noted, positions),)
+
     def _settle(self, batch: list[_Waiting], base: int) -> None:
         """The batch is on disk: raise its fences, tell the listeners, then the submitters."""
         self._strings.written(self._strings_sent)
-        _, offsets, _ = _numbered(batch)
+        _, offsets, positions = _numbered(batch)
         for epoch in _epochs(batch):
             epoch.fence += 1
         committed = [
             Committed(waiting.unit, base + offset) for waiting, offset in zip(batch, offsets, strict=True)
         ]
-        for listener in self._on_commit:
-            try:
-                listener(committed)
-            except Exception:  # what is on disk is on disk, and the others must hear of it
-                logger.exception("A listener to commits failed")
+        if self._shared is None or self._noted is None:
+            for listener in self._on_commit:
+                try:
+                    listener(committed)
+                except Exception:  # what is on disk is on disk, and the others must hear of it
+                    logger.exception("A listener to commits failed")
+            self._answer(batch, committed)
+        else:
+            upto = base + positions
+            self._shared.committed(committed, base, upto, self._noted, lambda: self._answer(batch, committed))
+
+    def _answer(self, batch: list[_Waiting], committed: list[Committed]) -> None:
+        """The submitters may go on."""
         self._counts.batches.observe(len(batch))
         now = perf_counter()
         for waiting, outcome in zip(batch, committed, strict=True):
