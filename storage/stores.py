@@ -15,6 +15,7 @@ from storage.events import Events
 from storage.filters import Filters
 from storage.gaps import Gaps
 from storage.jobs import Jobs
+from storage.leases import Leases
 from storage.memberships import Memberships
 from storage.notification_counts import ThreadCountsStore
 from storage.notification_exceptions import NotificationExceptions
@@ -49,6 +50,7 @@ class Storage:
     client_transactions: ClientTransactions
     aliases: Aliases
     jobs: Jobs
+    leases: Leases | None
     account_data: AccountDataStore
     receipts: Receipts
     thread_counts: ThreadCountsStore
@@ -80,6 +82,7 @@ class Storage:
             client_transactions=ClientTransactions(database),
             aliases=Aliases(database),
             jobs=Jobs(database),
+            leases=Leases(database) if database.dialect == "postgresql" else None,
             account_data=AccountDataStore(database),
             receipts=Receipts(database),
             thread_counts=ThreadCountsStore(database),
