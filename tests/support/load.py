@@ -17,6 +17,7 @@ from typing import Any
 import attrs
 
 from tests.support.process import Answer, ProcessClient, ServerProcess
+from tests.support.server_processes import ServerProcesses
 
 _PAUSE_SECONDS = 0.02
 _ALL = json.dumps({"room": {"timeline": {"limit": 100}}})
@@ -167,7 +168,7 @@ class Load:
     `room_ids` are the rooms.
     """
 
-    def __init__(self, server: ServerProcess, *, writers: int, rooms: int) -> None:
+    def __init__(self, server: ServerProcess | ServerProcesses, *, writers: int, rooms: int) -> None:
         self.owner = server.register("owner")
         self.room_ids = [self.owner.create_room(name=str(i)) for i in range(rooms)]
         self._stop = threading.Event()

@@ -22,7 +22,7 @@ import attrs
 from tests.support.postgres_cluster import free_port
 
 SERVER_NAME = "trellis.test"
-_SECRET = "a secret of the tests"
+SECRET = "a secret of the tests"
 _READY_SECONDS = 40
 _ROOT = Path(__file__).parents[2]
 
@@ -56,9 +56,9 @@ class ServerProcess:
         listener = {"port": self.port, "bind_addresses": ["127.0.0.1"], "type": "http"}
         configuration = {
             "server_name": SERVER_NAME,
-            "listeners": [{**listener, "resources": [{"names": ["client"]}]}, *also_listening],
+            "listeners": [{**listener, "resources": [{"names": ["client", "health"]}]}, *also_listening],
             "database": database,
-            "registration_shared_secret": _SECRET,
+            "registration_shared_secret": SECRET,
             "signing_key_path": str(directory / "signing.key"),
             "media_store_path": str(directory / "media"),
             **settings,
@@ -72,11 +72,20 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start it and return when it answers."""
+        self.launch()
+        self.wait_until_it_answers()
+
+    def launch(self) -> None:
+        """Start it, and return at once."""
         command = [sys.executable, "-m", "homeserver", "run", "--config", str(self._config)]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=self._directory, env=environment(), stdout=log, stderr=log
             )
+
+    def wait_until_it_answers(self) -> None:
+        """Return when it answers, in 40 seconds at most."""
+        assert self.process is not None
         deadline = time.monotonic() + _READY_SECONDS
         client = self.client()
         while time.monotonic() < deadline:
@@ -94,6 +103,16 @@ class ServerProcess:
         self.process.kill()
         self.process.wait(10)
         self.process = None
+
+    def pause(self) -> None:
+        """SIGSTOP: it does nothing any more, though all its connections stay."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT: it goes on where it was."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
 
     def ask_to_stop(self) -> None:
         """SIGTERM."""
@@ -126,7 +145,7 @@ class ServerProcess:
 
     def register(self, name: str) -> ProcessClient:
         """A client of a new user of this name, whose password is "password"."""
-        answer = register(self.client(), _SECRET, name)
+        answer = register(self.client(), SECRET, name)
         return self.client(answer["access_token"], answer["user_id"])
 
 
