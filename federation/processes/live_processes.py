@@ -117,7 +117,7 @@ class LiveProcesses:
         self._address = address
         await self._beat()
         self._tell()
-        self._schedule(HEARTBEAT)
+        self._go_on()
 
     def look(self) -> None:
         """Read the table soon: there may be news."""
@@ -125,7 +125,7 @@ class LiveProcesses:
             return
         self._asked = True
         if self._timer is not None and self._timer.active():
-            self._schedule(max(0.0, self._began + LOOK_PAUSE - self._clock.seconds()))
+            self._go_on()
 
     async def drain(self) -> None:
         """Own nothing from now on, as soon as there is another process that does not drain either.
@@ -153,10 +153,13 @@ class LiveProcesses:
                 )
         self._tell()
 
-    def _schedule(self, delay: float) -> None:
+    def _go_on(self) -> None:
+        """Wait for the next heartbeat, which comes early where somebody wants to look."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-        self._timer = self._clock.callLater(delay, self._begin)
+        pause = LOOK_PAUSE if self._asked else HEARTBEAT
+        passed = max(0.0, self._clock.seconds() - self._began)  # the clock may have been put back
+        self._timer = self._clock.callLater(max(0.0, pause - passed), self._begin)
 
     def _begin(self) -> None:
         self._background.spawn("heartbeat", self._beat_and_go_on())
@@ -168,8 +171,7 @@ class LiveProcesses:
             await self._try_beat()
         finally:
             if not self._stopped:
-                due = self._began + (LOOK_PAUSE if self._asked else HEARTBEAT)
-                self._schedule(max(0.0, due - self._clock.seconds()))
+                self._go_on()
 
     async def _try_beat(self) -> None:
         try:
@@ -236,7 +238,7 @@ class LiveProcesses:
             return False
         self._view = view
         self._owners.clear()
-        names = ", ".join(view.peers) or "none"
+        names = ", ".join(sorted(view.peers)) or "none"
         logger.info("The other processes that are alive: %s", names)
         return True
 
