@@ -65,10 +65,14 @@ _BYTES = new_type((17,), "TRELLIS_BYTES", _bytes)
 _NUMERIC = new_type((1700,), "TRELLIS_NUMERIC", _number)
 
 
+def connection_parameters(arguments: Mapping[str, str | int]) -> dict[str, Any]:
+    """What `psycopg2.connect` is called with, for `arguments` of the operator."""
+    return {**_DEFAULTS, **arguments, "client_encoding": "UTF8"}
+
+
 def connect(arguments: Mapping[str, str | int]) -> Connection:
     """A new connection, set up. Raises `UnsuitableDatabase` and what psycopg2 raises."""
-    wanted: dict[str, Any] = {**_DEFAULTS, **arguments, "client_encoding": "UTF8"}
-    connection: Connection = psycopg2.connect(**wanted)
+    connection: Connection = psycopg2.connect(**connection_parameters(arguments))
     try:
         _check_suitable(connection)
         connection.autocommit = True  # BEGIN and COMMIT are our own
