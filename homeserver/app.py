@@ -12,9 +12,11 @@ from typing import Any
 from federation.http.admission import Admission
 from federation.http.dispatch import Dispatch
 from federation.http.endpoint import Endpoint
-from federation.http.listeners import Listener, Listeners
+from federation.http.listeners import Listeners
+from federation.http.ports import Listener
 from federation.http.service import Service
 from federation.http.site import Site
+from homeserver.cli.child import Place
 from homeserver.composition.counts import Counts
 from homeserver.composition.ground import Ground, build_ground
 from homeserver.composition.metrics import build_metrics
@@ -37,14 +39,21 @@ from storage.engine.opening import open_database
 _FINISH_SECONDS = 6.0
 """How long requests in flight may take when the server stops."""
 
+_LINGER_SECONDS = 1.5
+"""How long idle connections stay open when the server stops and others go on."""
+
 
 class Homeserver:
-    """A whole server: it listens between `start` and `stop`."""
+    """A whole server: it listens between `start` and `stop`.
 
-    def __init__(self, config: Config, reactor: Any) -> None:
+    `place`: it is one of several processes, which listen on sockets that their parent has opened.
+    """
+
+    def __init__(self, config: Config, reactor: Any, place: Place | None = None) -> None:
         self._config = config
         self._reactor = reactor
-        self._listeners = Listeners(reactor=reactor)
+        self._place = place
+        self._listeners = Listeners(reactor=reactor, shares=None if place is None else place.shares)
         self._database: Database | None = None
         self._ground: Ground | None = None
         self._users: Users | None = None
@@ -54,6 +63,10 @@ class Homeserver:
     def addresses(self) -> Sequence[str]:
         """Where it listens: `http://127.0.0.1:8008`, `unix:/run/trellis/main.sock`."""
         return self._listeners.urls
+
+    def reload_certificates(self) -> None:
+        """Read the certificates of TLS again, for new connections."""
+        self._listeners.reload_certificates()
 
     async def start(self) -> None:
         """Open the database, build everything, and listen; when this returns, requests are answered.
@@ -95,11 +108,12 @@ class Homeserver:
         lag = ReactorLag(clock=reactor)
         served = {
             Resource.CLIENT: self.endpoints,
-            Resource.HEALTH: Health().endpoints(),
+            Resource.HEALTH: Health(draining=lambda: self._listeners.draining).endpoints(),
             Resource.METRICS: Exposition(build_metrics(ground, lag)).endpoints(),
         }
         services: dict[frozenset[Resource], Service] = {}
-        for listener in config.listeners.listeners:
+        place = self._place or Place("", 1, {})
+        for index, listener in enumerate(config.listeners.listeners):
             resources = config.listeners.resources_of(listener)
             if not resources:
                 continue
@@ -112,8 +126,9 @@ class Homeserver:
                 service=services[resources],
                 x_forwarded=listener.x_forwarded,
                 counts=ground.counts.requests,
+                shares=place.shares,
             )
-            self._listeners.open(_listener(listener, config), site)
+            self._listeners.open(_listener(listener, config, place.sockets.get(index, ())), site)
         if any(Resource.METRICS in resources for resources in services):
             ground.background.spawn("reactor lag", lag.run())
 
@@ -121,6 +136,10 @@ class Homeserver:
         """Accept nothing more, finish what is in flight, close everything. Also after a failed start."""
         ground, users = self._ground, self._users
         if ground is not None:
+            if self._place is not None:
+                await self._listeners.drain_softly(
+                    linger=_LINGER_SECONDS, end_long_polls=ground.feed.waiting.close
+                )
             await self._listeners.stop(seconds=_FINISH_SECONDS, end_long_polls=ground.feed.waiting.close)
             ground.feed.typing.close()
             if users is not None:
@@ -142,8 +161,8 @@ def _endpoints(
     ]
 
 
-def _listener(listener: ConfiguredListener, config: Config) -> Listener:
-    """The listener that the configuration describes."""
+def _listener(listener: ConfiguredListener, config: Config, descriptors: tuple[int, ...]) -> Listener:
+    """The listener that the configuration describes; `descriptors` are its sockets if it is open already."""
     tls = config.listeners
     return Listener(
         port=listener.port,
@@ -154,4 +173,5 @@ def _listener(listener: ConfiguredListener, config: Config) -> Listener:
         private_key_path=tls.tls_private_key_path if listener.tls else None,
         x_forwarded=listener.x_forwarded,
         resources=frozenset(resource.value for resource in listener.resources),
+        descriptors=descriptors,
     )

@@ -15,6 +15,7 @@ from twisted.web.http import HTTPFactory
 
 from federation.http import access_log
 from federation.http.channel import Channel
+from federation.http.connection_shares import ConnectionShares
 from federation.http.request import SiteRequest
 from federation.http.request_counts import RequestCounts
 from federation.http.service import Service
@@ -29,7 +30,7 @@ class Site(_HTTPFactory):  # type: ignore[misc]
     """Serves a `Service` over HTTP/1.1.
 
     `x_forwarded` takes the client's address from `X-Forwarded-For`; only for ports that clients cannot reach
-    but through a proxy. `software` is the answers' `Server` header.
+    but through a proxy. `software` is the answers' `Server` header. `shares` is told of each connection.
     """
 
     noisy = False
@@ -43,17 +44,19 @@ class Site(_HTTPFactory):  # type: ignore[misc]
         x_forwarded: bool = False,
         software: str = "Trellis",
         counts: RequestCounts | None = None,
+        shares: ConnectionShares | None = None,
     ) -> None:
         super().__init__(timeout=None, reactor=reactor)
         self.service = service
         self.x_forwarded = x_forwarded
         self.software = software.encode("ascii")
         self.counts = counts or RequestCounts()
+        self._shares = shares
         self.seconds: Callable[[], float] = reactor.seconds
         self.stopping = False
         self._channels: set[Channel] = set()
         self._sweep_call: Any = None
-        self._drained: Deferred[None] | None = None
+        self._wait_for_the_last: list[Deferred[None]] = []
 
     def buildProtocol(self, _addr: IAddress | None) -> Channel:  # noqa: N802
         """A new connection."""
@@ -78,14 +81,19 @@ class Site(_HTTPFactory):  # type: ignore[misc]
         """A client has connected."""
         self._channels.add(channel)
         self.counts.connections += 1
+        if self._shares is not None:
+            self._shares.opened()
 
     def closed(self, channel: Channel) -> None:
         """A connection is gone."""
         self._channels.discard(channel)
         self.counts.connections -= 1
-        if self._drained is not None and not self._channels:
-            drained, self._drained = self._drained, None
-            drained.callback(None)
+        if self._shares is not None:
+            self._shares.closed()
+        if self._wait_for_the_last and not self._channels:
+            waiting, self._wait_for_the_last = self._wait_for_the_last, []
+            for emptied in waiting:
+                emptied.callback(None)
 
     def log(self, request: SiteRequest) -> None:
         """Count an answered request, and note it in the access log."""
@@ -116,17 +124,27 @@ class Site(_HTTPFactory):  # type: ignore[misc]
 
     # The end
 
+    def let_go(self) -> None:
+        """Close each connection after its next answer, also those that are idle until then."""
+        self.stopping = True
+        for channel in self._channels:
+            channel.persistent = False
+
     def drain(self) -> Deferred[None]:
         """Close idle connections, the others after their answers; fires when none is left."""
         self.stopping = True
-        drained: Deferred[None] = Deferred()
-        self._drained = drained
         for channel in list(self._channels):
             channel.close()
-        if not self._channels:
-            self._drained = None
-            drained.callback(None)
-        return drained
+        return self.emptied()
+
+    def emptied(self) -> Deferred[None]:
+        """Fires when no connection is left."""
+        emptied: Deferred[None] = Deferred()
+        if self._channels:
+            self._wait_for_the_last.append(emptied)
+        else:
+            emptied.callback(None)
+        return emptied
 
     def abort(self) -> int:
         """Cut all connections; returns how many there were."""

@@ -16,6 +16,8 @@ from homeserver.cli.log_config import read_log_config
 from homeserver.config.place import ConfigError
 
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s [%(request)s] %(message)s"
+FORMAT_OF_SEVERAL = "%(asctime)s %(levelname)-7s [p{process}] %(name)s [%(request)s] %(message)s"
+"""For several processes that log to one place: each line names the process, 0 being their parent."""
 
 
 class _Record(logging.LogRecord):
@@ -26,8 +28,10 @@ class _Record(logging.LogRecord):
         self.request = request_id.get()
 
 
-def install_logging(log_config: Path | None) -> None:
+def install_logging(log_config: Path | None, *, process: int | None = None) -> None:
     """Send the log where the file `log_config` says, or as readable lines to standard error.
+
+    `process` is the number of this process where there are several.
 
     Raises:
         ConfigError: the file cannot be read or used.
@@ -35,8 +39,9 @@ def install_logging(log_config: Path | None) -> None:
     logging.setLogRecordFactory(_Record)
     logging.captureWarnings(True)
     if log_config is None:
+        form = FORMAT if process is None else FORMAT_OF_SEVERAL.format(process=process)
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter(FORMAT))
+        handler.setFormatter(logging.Formatter(form))
         logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
         # Twisted tells at INFO of each port and thread that starts and stops.
         logging.getLogger("twisted").setLevel(logging.WARNING)

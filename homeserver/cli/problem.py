@@ -6,7 +6,7 @@ from __future__ import annotations
 from twisted.internet.error import CannotListenError
 
 from federation.errors import MatrixError
-from federation.http.listeners import ListenerError
+from federation.http.ports import ListenerError
 from federation.http.tls import CertificateError
 from federation.signing_key import SigningKeyError
 from homeserver.config.place import ConfigError

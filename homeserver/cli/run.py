@@ -12,19 +12,24 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
+from homeserver.cli.child import Lifeline, Place, take_place, tell_ready
+from homeserver.cli.children import command_of_this_program
 from homeserver.cli.files import add_config_option, chosen_config, make_data_directory
+from homeserver.cli.front import MOST_PROCESSES, Front, check_processes
 from homeserver.cli.logs import install_logging
 from homeserver.cli.problem import explained, one_line
 from homeserver.cli.process import collect_garbage_seldom, pid_file, raise_file_limit
+from homeserver.cli.sockets import check_passed_sockets, config_of_process
 from homeserver.config.config import Config
 from homeserver.config.place import Level
+from storage.gone_processes import remove_gone_process
 
 logger = logging.getLogger(__name__)
 
@@ -47,13 +52,19 @@ class Server(Protocol):
     async def stop(self) -> None:
         """Accept nothing more, finish what is in flight, close everything. Also after a failed start."""
 
+    def reload_certificates(self) -> None:
+        """Read the certificates of TLS again, for new connections."""
+
     @property
     def addresses(self) -> Sequence[str]:
         """Where it listens: `http://127.0.0.1:8008`, `unix:/run/trellis/main.sock`."""
 
 
-BuildServer = Callable[[Config, Any], Server]
-"""Makes the server of a configuration on a reactor."""
+class BuildServer(Protocol):
+    """Makes the server of a configuration on a reactor."""
+
+    def __call__(self, config: Config, reactor: Any, place: Place | None = None, /) -> Server:
+        """`place`: which of several processes this is; None where it is the only one."""
 
 
 def add_run(
@@ -69,11 +80,24 @@ def add_run(
     parser.add_argument(
         "--traceback", action="store_true", help="if the start fails, show where in the program it failed"
     )
+    parser.add_argument(
+        "--processes",
+        type=_processes,
+        default=1,
+        metavar="N",
+        help="serve with N processes, which share the work; needs PostgreSQL (default: 1)",
+    )
     parser.set_defaults(
         command=functools.partial(
             run, reactor=reactor, build_server=build_server, finish_seconds=finish_seconds
         )
     )
+
+
+def _processes(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MOST_PROCESSES:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 to {MOST_PROCESSES}")
+    return int(text)
 
 
 def run(
@@ -82,29 +106,66 @@ def run(
     """Run the server until SIGTERM or SIGINT; the exit status.
 
     Raises:
-        ConfigError, Problem: it cannot start.
+        ConfigError, Problem, ListenerError: it cannot start.
     """
+    place = take_place(os.environ)
     config = chosen_config(arguments)
+    if place is not None:
+        check_passed_sockets(config, place.sockets)
+        config = config_of_process(config, place.number)
+        install_logging(config.operation.log_config, process=place.number)
+        sys.setswitchinterval(SWITCH_SECONDS)
+        server = build_server(config, reactor, place)
+        course = Run(config, reactor=reactor, server=server, finish_seconds=finish_seconds, place=place)
+        return course.until_stopped(arguments.traceback)
+    several = arguments.processes > 1
+    if several:
+        check_processes(config, arguments.processes)
     make_data_directory(config)
-    install_logging(config.operation.log_config)
+    install_logging(config.operation.log_config, process=0 if several else None)
     for notice in config.notices:
         logger.log(logging.WARNING if notice.level is Level.WARNING else logging.INFO, "%s", notice)
     raise_file_limit(config.server.soft_file_limit)
-    sys.setswitchinterval(SWITCH_SECONDS)
     with pid_file(config.server.pid_file):
+        if several:
+            return _front(arguments, config, reactor).until_stopped()
+        sys.setswitchinterval(SWITCH_SECONDS)
         server = build_server(config, reactor)
         course = Run(config, reactor=reactor, server=server, finish_seconds=finish_seconds)
         return course.until_stopped(arguments.traceback)
 
 
-class Run:
-    """One run of a server: it starts when the reactor does, and is stopped once."""
+def _front(arguments: argparse.Namespace, config: Config, reactor: Any) -> Front:
+    return Front(
+        config,
+        reactor=reactor,
+        processes=arguments.processes,
+        command=command_of_this_program(),
+        forget=functools.partial(remove_gone_process, config.database.database.arguments),
+        read_config=functools.partial(chosen_config, arguments),
+    )
 
-    def __init__(self, config: Config, *, reactor: Any, server: Server, finish_seconds: float) -> None:
+
+class Run:
+    """One run of a server: it starts when the reactor does, and is stopped once.
+
+    `place`: it is one of several processes, whose parent is told that it is ready.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        reactor: Any,
+        server: Server,
+        finish_seconds: float,
+        place: Place | None = None,
+    ) -> None:
         self._config = config
         self._reactor = reactor
         self._server = server
         self._finish_seconds = finish_seconds
+        self._place = place
         self._starting: Deferred[None] | None = None
         self._failure: BaseException | None = None
         self._stop_asked = False
@@ -113,6 +174,9 @@ class Run:
         """Run the reactor; the exit status. A failed start is told on standard error."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._signalled)
+        if self._place is not None:
+            signal.signal(signal.SIGHUP, self._hung_up)
+            Lifeline(reactor=self._reactor, cut=functools.partial(self._stop, "The parent process is gone"))
         self._reactor.addSystemEventTrigger("before", "shutdown", self._finish)
         self._reactor.callWhenRunning(self._start)
         # Our own handlers: a second signal while the server stops is no error.
@@ -129,6 +193,12 @@ class Run:
     def _started(self, _result: None) -> None:
         self._starting = None
         collect_garbage_seldom()
+        if self._place is None:
+            self._announce()
+        else:
+            tell_ready(self._server.addresses)
+
+    def _announce(self) -> None:
         where = ", ".join(self._server.addresses)
         lines = [f"Trellis is ready on {where} as {self._config.server_name}"]
         if not self._config.sources:
@@ -146,6 +216,9 @@ class Run:
 
     def _signalled(self, number: int, _frame: FrameType | None) -> None:
         self._reactor.callFromThread(self._stop, signal.Signals(number).name)
+
+    def _hung_up(self, _number: int, _frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self._server.reload_certificates)
 
     def _stop(self, reason: str = "") -> None:
         if self._stop_asked:

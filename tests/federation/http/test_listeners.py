@@ -23,7 +23,8 @@ from twisted.internet.defer import Deferred
 from federation.http.admission import Admission
 from federation.http.dispatch import Dispatch
 from federation.http.endpoint import Auth, Call, Endpoint, Json, JsonObject, Requester
-from federation.http.listeners import Listener, ListenerError, Listeners
+from federation.http.listeners import Listeners
+from federation.http.ports import Listener, ListenerError
 from federation.http.service import Service
 from federation.http.site import Site
 from federation.http.tls import CertificateError, ServerCertificate
@@ -251,7 +252,7 @@ def test_a_unix_socket_that_somebody_has_removed(
     with caplog.at_level(logging.WARNING):
         opened.stop()
     assert "did not close properly" in caplog.text
-    port.socket.close()  # twisted forgets it
+    port.port.socket.close()  # twisted forgets it
 
 
 def test_a_port_in_use(opened: Opened) -> None:
