@@ -101,11 +101,10 @@ async def test_units_of_one_batch(database: Database) -> None:
         [data("d")],
         [held(other), HeldLease("unknown", 1), data("e")],
         [held(new), held(old), data("f")],
+        [held(new), data("g"), held(new)],
     )
-    assert kinds(outcomes) == [None, DataError, None, None, DataError, DataError]
-    assert await written(database) == ["a", "c", "d"]
-    outcomes = await storing.write_together([held(new), data("g")], [held(new), held(other), data("h")])
-    assert kinds(outcomes) == [None, None]
+    assert kinds(outcomes) == [None, DataError, None, None, DataError, DataError, None]
+    assert await written(database) == ["a", "c", "d", "g"]
 
 
 LINGER = """

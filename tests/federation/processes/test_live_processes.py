@@ -255,11 +255,19 @@ async def test_an_end_is_told(town: Town) -> None:
     assert await town.rows() == [("a", False)]
 
 
+SLOW = """
+CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM pg_sleep(0.2); RETURN NEW; END $$;
+CREATE TRIGGER linger BEFORE INSERT ON processes FOR EACH ROW EXECUTE FUNCTION linger()"""
+
+
 async def test_an_end_waits_for_the_heartbeat_under_way(town: Town) -> None:
+    """Which would bring the process back."""
     [a] = await town.started("a")
+    await town.sql(SLOW)
     a.clock.advance(1)
     await a.live.stop()
-    await deferLater(reactor, 0.05)
+    await deferLater(reactor, 0.3)
     assert await town.rows() == []
 
 
