@@ -2,7 +2,8 @@
 """Takes in the commits of all processes of a homeserver, in the order of their positions.
 
 A process's own commits wait here until those of others before them are in. What is missing comes with a
-notice, where the medium carries it, or is read from the log of commits.
+notice, where the medium carries it, or is read from the log of commits: a process may so read its own
+commit before it is told what became of it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 
+from storage.awaited_positions import AwaitedPositions
 from storage.commit_log import CommitLog, LogEntry
-from storage.commit_records import unpack_units
+from storage.commit_records import UnpackedUnit, unpack_units
 from storage.engine.errors import DatabaseError
 from storage.engine.statement import Batch, Row
 from storage.follow_counts import FollowCounts
@@ -40,6 +42,9 @@ _LONGEST_TURN = 0.005
 MOST_KEPT = 500
 """So many entries that came with notices wait for those before them."""
 
+MOST_KEPT_BYTES = 32 * 2**20
+"""No more are kept once they are as large as this together."""
+
 
 @attrs.frozen(eq=False)
 class _Own:
@@ -53,9 +58,14 @@ class _Own:
 class CommitFollower:
     """The one place through which commits reach the listeners of a process.
 
-    `listeners` hear of every commit, `of_others` is told the room of each unit by which another process has
-    extended one. `lost` is called once, with a reason, where what is missing can be had nowhere any more: the
-    process must start again. `begin` says where it stands before anything else is called.
+    `listeners` hear of every commit once, in the order of positions; what they raise is logged and holds
+    nobody up. `of_others` is told the number of each room that another process has extended, before they
+    hear of it. `lost` is called once, with a reason, where what is missing can be had nowhere any more: the
+    process must start again, nothing more is taken in, and nobody waits for it. `begin` says where it stands
+    before anything else is called. `position` is what is taken in.
+
+    In units of other processes there are only records of `NOTED`; `AccountData` has no content in them. A
+    unit of another process has no `epoch`.
     """
 
     def __init__(
@@ -81,10 +91,13 @@ class CommitFollower:
         self.position = 0
         self._known = 0
         self._own: dict[int, _Own] = {}
-        self._entries: dict[int, LogEntry] = {}
+        self._entries: dict[int, tuple[LogEntry, str]] = {}
+        self._kept_bytes = 0
+        self._taking = False
+        self._resuming = False
         self._filling = False
         self._is_lost = False
-        self._waiting: list[tuple[int, Deferred[None]]] = []
+        self._awaited = AwaitedPositions()
         self._heard: deque[tuple[int, float]] = deque()
 
     def begin(self, position: int) -> None:
@@ -100,16 +113,16 @@ class CommitFollower:
     def committed(
         self, batch: Sequence[Committed], base: int, upto: int, records: bytes, then: Callable[[], None]
     ) -> None:
-        """A commit of this process that took the positions `base` + 1 to `upto`; `then` follows its turn."""
+        """A commit of this process that took the positions `base` + 1 to `upto`; `then` follows its turn.
+
+        It is told to the others at once, also where its turn has not come.
+        """
         if self._notices.carries_entries:
-            units = [(committed.base - base, committed.unit) for committed in batch]
+            units = (committed.unit for committed in batch)
             self._notices.tell(Notice(upto=upto, entry=self._log.entry(base, units, records, upto - base)))
         else:
             self._notices.tell(Notice(upto=upto))
-        if upto <= self.position:  # it was read from the log before its outcome was known here
-            then()
-            return
-        if self._is_lost:
+        if upto <= self.position or self._is_lost:  # it was read from the log before its outcome was known
             then()
             return
         self._own[base] = _Own(batch, upto, then)
@@ -119,17 +132,25 @@ class CommitFollower:
     # What tells of others
 
     def hear(self, notice: Notice) -> None:
-        """Take note of a notice of any process."""
-        entry = notice.entry
-        if entry is not None and self._is_wanted(entry):
-            self._entries[entry.base] = entry
-        if notice.upto > self.position:
-            self._note(notice.upto)
+        """Take note of a notice of any process. Whatever it says, missing notices are no harm."""
+        upto, entry = notice.upto, notice.entry
+        if entry is not None:
+            upto = max(upto, entry.upto)
+            if self._is_wanted(entry):
+                self._keep(entry, "notice")
+        if upto > self.position:
+            self._note(upto)
             self._advance()
 
     def _is_wanted(self, entry: LogEntry) -> bool:
-        is_news = entry.base >= self.position and entry.process != self._log.process
-        return is_news and len(self._entries) < MOST_KEPT
+        return (
+            entry.base >= self.position
+            and entry.events is not None
+            and entry.process != self._log.process
+            and entry.base not in self._entries
+            and len(self._entries) < MOST_KEPT
+            and self._kept_bytes < MOST_KEPT_BYTES
+        )
 
     def found(self, position: int) -> None:
         """The database says that everything up to `position` is committed."""
@@ -139,16 +160,21 @@ class CommitFollower:
         self._advance()
 
     async def reached(self, position: int, timeout: float) -> bool:
-        """Return True once everything up to `position` is taken in, False after `timeout` seconds."""
+        """Whether everything up to `position` is taken in, once it is; False after `timeout` seconds.
+
+        False at once where this process is lost. `found` or a notice must have told of the position.
+        """
         if position <= self.position:
             return True
-        waiting: Deferred[None] = Deferred()
-        self._waiting.append((position, waiting))
-        timer = self._clock.callLater(timeout, waiting.callback, None)
-        await waiting
-        if timer.active():
-            timer.cancel()
-        return position <= self.position
+        if self._is_lost:
+            return False
+        waiting = self._awaited.wait(position)
+        timer = self._clock.callLater(timeout, self._awaited.give_up, waiting)
+        try:
+            return await waiting
+        finally:
+            if timer.active():
+                timer.cancel()
 
     # Taking in
 
@@ -157,66 +183,72 @@ class CommitFollower:
             self._known = position
             self._heard.append((position, perf_counter()))
 
+    def _keep(self, entry: LogEntry, way: str) -> None:
+        self._take_out(entry.base)
+        self._entries[entry.base] = (entry, way)
+        self._kept_bytes += _size(entry)
+
+    def _take_out(self, base: int) -> tuple[LogEntry, str] | None:
+        kept = self._entries.pop(base, None)
+        if kept is not None:
+            self._kept_bytes -= _size(kept[0])
+        return kept
+
     def _advance(self) -> None:
         """Take in what is at hand, and see to it that the rest is read."""
-        while self.position < self._known and not self._is_lost:
-            own = self._own.pop(self.position, None)
-            if own is not None:
-                self._take_in(own.batch, own.upto, "own")
-                own.then()
-                continue
-            entry = self._entries.pop(self.position, None)
-            if entry is None or entry.events is None:
-                break
-            self._enter(entry, "notice")
-        if self.position < self._known and not self._filling and not self._is_lost:
+        if self._taking or self._resuming:  # a listener led here, or the next turn is to come
+            return
+        self._taking = True
+        try:
+            self._take_turn()
+        finally:
+            self._taking = False
+        if self.position < self._known and not (self._resuming or self._filling or self._is_lost):
             self._filling = True
             self._background.spawn("commit log", self._fill())
 
-    async def _fill(self) -> None:
-        """Read the log until everything that is known to be committed is taken in."""
-        try:
-            if self._notices.carries_entries:
-                await deferLater(self._clock, ENTRY_SECONDS)  # type: ignore[arg-type]
-            while self.position < self._known and not self._is_lost:
-                try:
-                    await self._read()
-                except DatabaseError as error:
-                    logger.warning("The log of commits cannot be read: %s", error)
-                    await deferLater(self._clock, RETRY_SECONDS)  # type: ignore[arg-type]
-                self._entries = {base: e for base, e in self._entries.items() if base >= self.position}
-        finally:
-            self._filling = False
+    def _take_turn(self) -> None:
+        """Take in what is at hand, for as long as nobody else is held up by it."""
+        end = perf_counter() + _LONGEST_TURN
+        while self.position < self._known and not self._is_lost and self._take_next():
+            if perf_counter() > end and (self.position in self._own or self.position in self._entries):
+                self._resuming = True
+                self._clock.callLater(0, self._resume)
+                return
+
+    def _resume(self) -> None:
+        self._resuming = False
         self._advance()
 
-    async def _read(self) -> None:
-        """One reading of the log. Raises `DatabaseError`."""
-        self._counts.readings += 1
-        before = self.position
-        entries = await self._log.since(before)
-        began = perf_counter()
-        for entry in entries:
-            if perf_counter() - began > _LONGEST_TURN:
-                await deferLater(self._clock, 0)  # type: ignore[arg-type]
-                began = perf_counter()
-            own = self._own.get(self.position)
-            if own is not None:
-                self._advance()
-            if entry.base == self.position:
-                self._enter(entry, "log")
-        if self.position == before:
-            self._lose()
+    def _take_next(self) -> bool:
+        """Take in the next commit; False where it is not at hand."""
+        own, kept = self._own.pop(self.position, None), self._take_out(self.position)
+        if own is not None:
+            self._take_in(own.batch, own.upto, "own")
+            own.then()
+            return True
+        return kept is not None and self._enter(*kept)
 
-    def _enter(self, entry: LogEntry, way: str) -> None:
-        """Take in a commit that was packed."""
-        assert entry.events is not None
-        own = entry.process == self._log.process
-        unpacked = unpack_units(entry.records, entry.events)
-        if not own:
-            for u in unpacked:
-                if u.room is not None:
-                    self._of_others(u.room)
-        self._take_in([Committed(u.unit, entry.base + u.offset) for u in unpacked], entry.upto, way)
+    def _enter(self, entry: LogEntry, way: str) -> bool:
+        """Take in a commit that was packed; False where nothing can be made of it."""
+        try:
+            unpacked = unpack_units(entry.records, entry.events or b"")
+        except Exception:  # of a process of another version, or of none
+            logger.exception("The commit after position %d cannot be read", entry.base)
+            return False
+        if entry.process != self._log.process:
+            self._tell_rooms(unpacked)
+        foreign = entry.process != self._log.process
+        batch = [Committed(u.unit, entry.base + u.offset, foreign=foreign) for u in unpacked]
+        self._take_in(batch, entry.upto, way)
+        return True
+
+    def _tell_rooms(self, unpacked: Sequence[UnpackedUnit]) -> None:
+        for room in dict.fromkeys(u.room for u in unpacked if u.room is not None):
+            try:
+                self._of_others(room)
+            except Exception:
+                logger.exception("What another process did to a room could not be told")
 
     def _take_in(self, batch: Sequence[Committed], upto: int, way: str) -> None:
         self.position = upto
@@ -229,21 +261,63 @@ class CommitFollower:
         now = perf_counter()
         while self._heard and self._heard[0][0] <= upto:
             self._counts.lags.observe(now - self._heard.popleft()[1])
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
-            for position, reader in waiting:
-                if position > upto and not reader.called:
-                    self._waiting.append((position, reader))
-                elif not reader.called:
-                    reader.callback(None)
+        self._awaited.reached(upto)
+
+    # What is missing
+
+    async def _fill(self) -> None:
+        """Read the log until everything that is known to be committed is taken in."""
+        away = False
+        try:
+            if self._notices.carries_entries:
+                await deferLater(self._clock, ENTRY_SECONDS)  # type: ignore[arg-type]
+            while self.position < self._known and not self._is_lost:
+                if self._resuming:
+                    await deferLater(self._clock, 0)  # type: ignore[arg-type]
+                    continue
+                try:
+                    await self._read()
+                    away = False
+                except DatabaseError as error:
+                    if not away:
+                        logger.warning("The log of commits cannot be read, and is tried again: %s", error)
+                    away = True
+                    await deferLater(self._clock, RETRY_SECONDS)  # type: ignore[arg-type]
+        finally:
+            self._filling = False
+
+    async def _read(self) -> None:
+        """Read what is next in the log and begin to take it in. Raises `DatabaseError`."""
+        self._counts.readings += 1
+        before = self.position
+        try:
+            entries = await self._log.since(before)
+        except (DatabaseError, CancelledError):
+            raise
+        except Exception:
+            logger.exception("The log of commits after position %d cannot be read", before)
+            entries = []
+        for entry in entries:
+            if entry.base >= self.position:
+                self._keep(entry, "log")
+                self._known = max(self._known, entry.upto)
+        self._advance()
+        if self.position == before:
+            self._lose()
 
     def _lose(self) -> None:
-        """What is missing is nowhere any more."""
+        """What is missing is nowhere any more, or nothing can be made of it."""
         self._is_lost = True
         own, self._own = self._own, {}
+        self._entries.clear()
         for commit in own.values():
             commit.then()
         self._lost(
-            f"this process has not heard of the commits after position {self.position} in time,"
-            " and they are no longer in the log"
+            f"what was committed after position {self.position} is no longer in the log of commits, or it is"
+            " nothing that this version can read"
         )
+        self._awaited.give_up_all()
+
+
+def _size(entry: LogEntry) -> int:
+    return len(entry.records) + len(entry.events or b"")

@@ -30,20 +30,18 @@ class LatestCommit:
     async def reached(self) -> None:
         """Return when everything that was committed before the call is taken in.
 
-        Raises `DatabaseUnavailable` where that does not come to pass.
+        Raises `DatabaseUnavailable` where that does not come to pass: within `CATCH_UP_SECONDS`, or at once
+        where the database cannot be asked or this process is lost.
         """
-        position = await self._look()
+        position = await self._join()
         if position > self._follower.position:
             self._follower.found(position)
             if not await self._follower.reached(position, CATCH_UP_SECONDS):
                 raise DatabaseUnavailable("this process has not yet taken in the latest changes")
 
     def look(self) -> None:
-        """Look soon whether something was missed."""
+        """Look whether something was missed. Where the database cannot be asked, the next look finds it."""
         self._join().addCallbacks(self._follower.found, lambda _failure: None)
-
-    async def _look(self) -> int:
-        return await self._join()
 
     def _join(self) -> Deferred[int]:
         """Fires with the position as it is at some moment after now."""

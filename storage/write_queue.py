@@ -45,10 +45,14 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
 
 @attrs.frozen(eq=False)
 class Committed:
-    """A unit that is on disk; the record with index i has the position `base + i`."""
+    """A unit that is on disk; the record with index i has the position `base + i`.
+
+    `foreign`: another process wrote it, and of its records only those are here that others take note of.
+    """
 
     unit: Unit
     base: int
+    foreign: bool = False
 
 
 class SharedCommits(Protocol):
@@ -79,8 +83,11 @@ class WriteQueue:
     `on_commit` callables hear of each batch, in the order of positions, before its submitters do; they
     must not fail and not block. At most `batch_limit` units go into one transaction, and at most
     `queue_limit` wait. Nothing is written while the outcome of a commit is unknown; its submitters are told
-    so after `lookup_timeout` seconds. Where other processes follow the commits, `shared` writes them into
-    the log and brings them to the listeners, instead of `on_commit`.
+    so after `lookup_timeout` seconds.
+
+    Where other processes follow the commits, `shared` writes them into the log and calls back in their turn:
+    then `on_commit` and the submitters hear of them. A batch of which others take no note has no turn. There,
+    what must hear of the commits of all processes listens to `shared`, and is not among `on_commit`.
     """
 
     def __init__(
@@ -112,6 +119,7 @@ class WriteQueue:
         self._batch_number = 0
         self._strings_sent: Sequence[NewString] = ()
         self._noted: bytes | None = None
+        self._turns_awaited = 0
         self._marks = CommitMarks(database)
         self._stopping = False
 
@@ -149,6 +157,9 @@ class WriteQueue:
         """Return once all that waits is settled, and take the marks of this process out of the database."""
         self._stopping = True
         while self._committing:
+            await deferLater(self._clock, 0.01)  # type: ignore[arg-type]
+        deadline = self._clock.seconds() + self._lookup_timeout
+        while self._turns_awaited and self._clock.seconds() < deadline:
             await deferLater(self._clock, 0.01)  # type: ignore[arg-type]
         try:
             await self._marks.forget()
@@ -251,18 +262,23 @@ class WriteQueue:
             Committed(waiting.unit, base + offset) for waiting, offset in zip(batch, offsets, strict=True)
         ]
         if self._shared is None or self._noted is None:
-            for listener in self._on_commit:
-                try:
-                    listener(committed)
-                except Exception:  # what is on disk is on disk, and the others must hear of it
-                    logger.exception("A listener to commits failed")
-            self._answer(batch, committed)
-        else:
-            upto = base + positions
-            self._shared.committed(committed, base, upto, self._noted, lambda: self._answer(batch, committed))
+            self._tell(batch, committed)
+            return
 
-    def _answer(self, batch: list[_Waiting], committed: list[Committed]) -> None:
-        """The submitters may go on."""
+        def then() -> None:
+            self._turns_awaited -= 1
+            self._tell(batch, committed)
+
+        self._turns_awaited += 1
+        self._shared.committed(committed, base, base + positions, self._noted, then)
+
+    def _tell(self, batch: list[_Waiting], committed: list[Committed]) -> None:
+        """The listeners hear of a batch, and the submitters may go on."""
+        for listener in self._on_commit:
+            try:
+                listener(committed)
+            except Exception:  # what is on disk is on disk, and the others must hear of it
+                logger.exception("A listener to commits failed")
         self._counts.batches.observe(len(batch))
         now = perf_counter()
         for waiting, outcome in zip(batch, committed, strict=True):

@@ -10,6 +10,7 @@ import attrs
 from federation.graph.auth_chains.auth_chains import AuthChains
 from federation.graph.building import EventBuilder
 from federation.graph.contributors import Contributor
+from federation.graph.foreign_writes import ForeignWrites
 from federation.graph.graph_counts import GraphCounts
 from federation.graph.inbound import InboundReader
 from federation.graph.loading import RoomLoader
@@ -38,6 +39,7 @@ class GraphTools:
     outliers: Outliers
     builder: EventBuilder
     contributors: Sequence[Contributor]
+    foreign: ForeignWrites
 
     @classmethod
     def over(
@@ -51,8 +53,12 @@ class GraphTools:
         workers: Workers,
         clock: Clock,
         counts: GraphCounts | None = None,
+        foreign: ForeignWrites | None = None,
     ) -> GraphTools:
-        """The tools over `storage`; `workers` are for heavy resolutions, `counts` is what all count into."""
+        """The tools over `storage`; `workers` are for heavy resolutions, `counts` is what all count into.
+
+        `foreign` hears of what other processes write into rooms.
+        """
         counts = counts or GraphCounts()
         database, strings, events = storage.database, storage.strings, storage.events
         chains = AuthChains(store=AuthChainStore(database), clock=clock)
@@ -74,4 +80,5 @@ class GraphTools:
             outliers=Outliers(strings, numbers, events, queue, clock),
             builder=builder,
             contributors=contributors,
+            foreign=foreign or ForeignWrites(),
         )

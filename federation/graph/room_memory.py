@@ -40,6 +40,8 @@ class RoomMemory:
         self._loading: Deferred[None] | None = None
         self._in_flight = 0
         self._drained: list[Deferred[None]] = []
+        self._outdated = 0
+        tools.foreign.watch(self)
 
     @property
     def is_idle(self) -> bool:
@@ -62,6 +64,12 @@ class RoomMemory:
         if quiet is not None:
             quiet.callback(None)
 
+    def outdate(self) -> None:
+        """Another process has written into the room: load it again before it is next used."""
+        self._outdated += 1
+        if self._hot is not None:
+            self._hot.epoch.broken = True
+
     async def loaded(self) -> HotRoom:
         """The room as its next event finds it. Raises `RoomGone`, `DatabaseUnavailable`."""
         while self._hot is None or self._hot.epoch.broken:
@@ -80,10 +88,13 @@ class RoomMemory:
                 drained: Deferred[None] = Deferred()
                 self._drained.append(drained)
                 await drained
+            outdated = self._outdated
             loaded = await self.tools.loader.load(self.room)
             if loaded is None:
                 raise RoomGone(self.room_id)
             self._hot = await self._heated(loaded)
+            if outdated != self._outdated:  # it was written to while it was read
+                self._hot.epoch.broken = True
         finally:
             self._loading = None
             loading.callback(None)

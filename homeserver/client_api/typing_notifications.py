@@ -8,7 +8,7 @@ import attrs
 from federation.errors import InvalidParam
 from federation.http.endpoint import Answer, Call, Endpoint, Json, NoQuery
 from homeserver.client_api.own_user import own_user
-from homeserver.feed.typing import TypingNotifications
+from homeserver.feed.typists import Typists
 from homeserver.rooms.reading import RoomReading
 
 _DEFAULT_MS = 30_000
@@ -26,9 +26,9 @@ class TypingBody:
 class TypingApi:
     """`/typing`."""
 
-    def __init__(self, *, reading: RoomReading, typing: TypingNotifications) -> None:
+    def __init__(self, *, reading: RoomReading, typists: Typists) -> None:
         self._reading = reading
-        self._typing = typing
+        self._typists = typists
 
     def endpoints(self) -> tuple[Endpoint, ...]:
         """The endpoints of this section."""
@@ -43,7 +43,7 @@ class TypingApi:
             raise InvalidParam("timeout: must not be negative")
         room = await self._reading.access_joined(requester, call.path["roomId"])
         if call.body.typing and timeout > 0:
-            self._typing.start(room, requester.user_id, min(timeout, _LONGEST_MS) / 1000)
+            await self._typists.start(room, requester.user_id, min(timeout, _LONGEST_MS) / 1000)
         else:
-            self._typing.stop(room, requester.user_id)
+            await self._typists.stop(room, requester.user_id)
         return Json({})

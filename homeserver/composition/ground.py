@@ -10,16 +10,20 @@ import attrs
 
 from federation.graph.building import EventBuilder
 from federation.graph.contributors import Contributor
+from federation.graph.foreign_writes import ForeignWrites
 from federation.graph.graph_tools import GraphTools
 from federation.graph.out_of_band import OutOfBandMemberships
 from federation.graph.rooms import RoomGraphs
+from federation.processes.ownership import Alone, Ownership
 from federation.signing_key import load_signing_keys
 from federation.workers import Workers
 from homeserver.accounts.access_tokens import AccessTokens
 from homeserver.accounts.limits import Limits, NoLimits
 from homeserver.composition.counts import Counts
+from homeserver.composition.sharing import Sharing
 from homeserver.config.config import Config
 from homeserver.feed.feed import Feed
+from homeserver.feed.typists import Typists, announce_here, announce_to_all
 from homeserver.push.committed_counts import CommittedCounts
 from homeserver.push.counts import NotificationCounts
 from homeserver.push.unread import UnreadCounts
@@ -29,8 +33,13 @@ from homeserver.rooms.presentation import Presentation
 from homeserver.rooms.states import RoomStates
 from homeserver.rooms.transactions import TRANSACTION_LIFETIME_MS
 from homeserver.rooms.turns import Turns
+from storage.commit_follower import CommitFollower
+from storage.commit_log import CommitLog
 from storage.engine.database import Database
 from storage.event_memory import EventMemory
+from storage.latest_commit import LatestCommit
+from storage.leases import Leases
+from storage.notices.notices import Notice
 from storage.numbers import EventNumbers
 from storage.runtime.background import BackgroundTasks
 from storage.stores import Storage
@@ -60,6 +69,37 @@ class Ground:
     limits: Limits
     unread: UnreadCounts
     counts: Counts
+    typists: Typists
+    ownership: Ownership
+    shared: SharedGround | None = None
+
+    async def start(self) -> None:
+        """Read where everything stands. What follows is heard of."""
+        await self.feed.start(shared=self.shared is not None)
+        if self.shared is not None:
+            self.shared.follower.begin(self.feed.position)
+
+    async def latest(self) -> None:
+        """Return when all is known here that was committed before the call. Raises `DatabaseError`."""
+        if self.shared is not None and not self.shared.sharing.live.alone:
+            await self.shared.latest.reached()
+
+
+@attrs.frozen(kw_only=True)
+class SharedGround:
+    """What the ground has besides where there are several processes."""
+
+    sharing: Sharing
+    follower: CommitFollower
+    latest: LatestCommit
+    log: CommitLog
+    leases: Leases
+
+    def hear(self, notice: Notice) -> None:
+        """Take note of a notice of any process."""
+        if notice == Notice():
+            self.latest.look()
+        self.follower.hear(notice)
 
 
 def build_ground(
@@ -68,23 +108,32 @@ def build_ground(
     database: Database,
     followers: Sequence[Callable[[Sequence[Committed]], None]] = (),
     counts: Counts | None = None,
+    sharing: Sharing | None = None,
 ) -> Ground:
     """Storage, the readers that follow the commits, the write queue, and the room graph on top of it.
 
-    `followers` hear of every commit, too; `counts` is what the parts count into.
+    `followers` hear of every commit, too; `counts` is what the parts count into. With `sharing`, other
+    processes serve the same homeserver.
     """
     figures = counts or Counts.of(config.server_name)
     background = BackgroundTasks()
     storage = Storage.over(database)
     readers = _Readers.over(storage, reactor)
+    listeners = (*readers.listeners(), figures.events.on_commit, *followers, readers.feed.on_commit)
+    foreign = ForeignWrites()
+    shared = None
+    if sharing is not None:
+        shared = _shared_ground(sharing, database, reactor, background, listeners, foreign)
     write_queue = WriteQueue(
         database=database,
         strings=storage.strings,
         clock=reactor,
         background=background,
-        on_commit=(*readers.listeners(), figures.events.on_commit, *followers, readers.feed.on_commit),
+        on_commit=listeners,
         counts=figures.writes,
+        shared=None if shared is None else shared.follower,
     )
+    typing = readers.feed.typing
     figures.caches.watch(
         storage.events.caches, readers.states.caches, readers.history.caches, readers.presentation.caches
     )
@@ -99,6 +148,7 @@ def build_ground(
         queue=write_queue,
         builder=EventBuilder(server_name=config.server_name, key=signing_key, clock=reactor),
         contributors=_contributors(config, storage),
+        foreign=foreign,
     )
     return Ground(
         config=config,
@@ -126,6 +176,44 @@ def build_ground(
         limits=NoLimits(),
         unread=readers.unread,
         counts=figures,
+        typists=Typists(
+            typing=typing,
+            announce=announce_here(typing) if shared is None else announce_to_all(write_queue),
+            clock=reactor,
+            background=background,
+        ),
+        ownership=Alone() if sharing is None else sharing.live,
+        shared=shared,
+    )
+
+
+def _shared_ground(
+    sharing: Sharing,
+    database: Database,
+    reactor: Any,
+    background: BackgroundTasks,
+    listeners: Sequence[Callable[[Sequence[Committed]], None]],
+    foreign: ForeignWrites,
+) -> SharedGround:
+    """What follows the commits of all processes."""
+    log = CommitLog(database, process=sharing.process)
+    follower = CommitFollower(
+        log=log,
+        notices=sharing.notices,
+        listeners=listeners,
+        of_others=foreign.heard,
+        lost=sharing.lost,
+        background=background,
+        clock=reactor,
+        counts=sharing.counts.follow,
+    )
+    sharing.on_position.append(follower.found)
+    return SharedGround(
+        sharing=sharing,
+        follower=follower,
+        latest=LatestCommit(database=database, follower=follower),
+        log=log,
+        leases=Leases(database),
     )
 
 

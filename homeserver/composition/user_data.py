@@ -81,6 +81,6 @@ def user_data_endpoints(ground: Ground) -> tuple[Endpoint, ...]:
         Filtering(filters=storage.filters, queue=queue),
         ReceiptsApi(markers=markers),
         ReadMarkersApi(markers=markers),
-        TypingApi(reading=reading, typing=ground.feed.typing),
+        TypingApi(reading=reading, typists=ground.typists),
     )
     return tuple(endpoint for section in sections for endpoint in section.endpoints())

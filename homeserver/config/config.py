@@ -18,6 +18,7 @@ from homeserver.config.operation import OperationConfig
 from homeserver.config.passwords import PasswordsConfig
 from homeserver.config.place import Notice, Place
 from homeserver.config.presence import NoticesConfig
+from homeserver.config.processes import ProcessesConfig
 from homeserver.config.profiles import ProfilesConfig
 from homeserver.config.rate_limits import RateLimitsConfig
 from homeserver.config.registration import RegistrationConfig
@@ -59,6 +60,7 @@ class Config:
         "A limit lets something be done burst_count times at once, and then per_second times in a second on "
         "average.",
     )
+    processes: ProcessesConfig = _section("Several processes")
     operation: OperationConfig = _section("Log and caches")
     base: Path
     sources: tuple[Path, ...] = ()

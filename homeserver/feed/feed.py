@@ -18,6 +18,7 @@ from homeserver.feed.user_rooms import UserRooms
 from homeserver.feed.waiting import Waiting
 from storage.account_data import AccountData
 from storage.engine.database import Transaction
+from storage.ephemeral import TypingChange
 from storage.event import StoredEvent
 from storage.event_records import NewEvent, OutlierPlaced
 from storage.events import Placed
@@ -60,6 +61,7 @@ class Feed:
         self._accounts: dict[int, int] = {}
         self._receipts: dict[int, int] = {}
         self._started_at = 0
+        self._shared = False
         self.gaps = TimelineGaps()
         self._advance: dict[type[Any], _Advance] = {
             NewEvent: self._event,
@@ -67,6 +69,7 @@ class Feed:
             Membership: self._membership,
             AccountData: self._account_data,
             Receipt: self._receipt,
+            TypingChange: self._typing,
         }
         # What says something of the events of its unit.
         self._advance_then: dict[type[Any], _Advance] = {
@@ -74,8 +77,8 @@ class Feed:
             NewGap: self._gap,
         }
 
-    async def start(self) -> None:
-        """Read where everything stands."""
+    async def start(self, *, shared: bool = False) -> None:
+        """Read where everything stands. `shared`: other processes commit, too."""
         storage = self._storage
 
         def read(txn: Transaction) -> tuple[int, Sequence[Mapping[int, int]], dict[int, list[int]]]:
@@ -90,6 +93,9 @@ class Feed:
         self.position, streams, gaps = await storage.database.read("start the feed", read)
         self._receipts = dict(streams[0])
         self._started_at = self.position
+        self._shared = shared
+        if shared:
+            self.typing.begin_at(self.position)
         rooms = {room for stream in streams for room in stream}
         self.rooms.fill({room: max(stream.get(room, 0) for stream in streams) for room in rooms})
         self.gaps.fill(gaps)
@@ -108,9 +114,13 @@ class Feed:
             for record in then:
                 self._advance_then[type(record)](record, committed, touched)
             self.position = max(self.position, committed.base + committed.unit.positions)
+        if self._shared:
+            self.typing.reached(self.position)
         self.waiting.wake(touched.rooms, touched.accounts)
         for room, account in touched.gone:
-            self.typing.stop(room, self._storage.strings.known_value(account) or "")
+            user_id = self._storage.strings.known_value(account) or ""
+            if self.typing.is_typing(room, user_id):
+                self.typing.apply(room, user_id, False, position=self.position if self._shared else None)
 
     def account_changed_since(self, account: int, position: int) -> bool:
         """Whether the user's account data or memberships may have changed after `position`."""
@@ -182,6 +192,10 @@ class Feed:
         touched.accounts.add(record.reader)
         if not record.private:
             touched.rooms.add(record.room)
+
+    def _typing(self, record: TypingChange, committed: Committed, _touched: _Touched) -> None:
+        position = committed.base + record.index
+        self.typing.apply(record.room, record.user_id, record.typing, position=position)
 
     def _typing_changed(self, room: int) -> None:
         self.waiting.wake((room,), ())

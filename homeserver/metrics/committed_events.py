@@ -21,7 +21,7 @@ OUTCOMES = ("accepted", "rejected", "soft_failed")
 
 
 class CommittedEvents:
-    """Listens to the write queue.
+    """Listens to commits, and counts those of its own process.
 
     An event is local if its sender belongs to this server. What is stored without a place in its room, as an
     outlier, is counted once more when it gets one.
@@ -41,6 +41,8 @@ class CommittedEvents:
         """Count the events of a batch."""
         source_of = self._source_of
         for committed in batch:
+            if committed.foreign:
+                continue
             for record in committed.unit.records:
                 source = source_of.get(type(record))
                 if source is not None:

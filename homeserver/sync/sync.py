@@ -106,7 +106,7 @@ class Sync:
         """Where the feed stands; never before what the client has seen."""
         position, typing = self._feed.position, self._feed.typing.stamp
         if since is not None:
-            position, typing = max(position, since.position), max(typing, since.typing)
+            position = max(position, since.position)
         return SyncToken(position, typing)
 
     def _token(self, upto: SyncToken, memberships: Mapping[int, Membership]) -> bytes:

@@ -144,7 +144,7 @@ async def _start(ground: Ground) -> dict[str, Requester]:
 
 async def _stop(ground: Ground) -> None:
     ground.feed.waiting.close()
-    ground.feed.typing.close()
+    await ground.typists.end()
     await ground.write_queue.stop()
     await ground.background.stop()
     await ground.workers.close()

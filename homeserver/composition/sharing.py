@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a process needs to serve a homeserver together with others on the same PostgreSQL database."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from federation.processes.link import Links, Operation
+from federation.processes.link_counts import LinkCounts
+from federation.processes.live_processes import LiveProcesses
+from homeserver.config.config import Config
+from storage.engine.database import Database
+from storage.engine.opening import open_database
+from storage.follow_counts import FollowCounts
+from storage.notices.notice_counts import NoticeCounts
+from storage.notices.notices import Notice, Notices
+from storage.notices.postgres_notices import PostgresNotices
+from storage.notices.redis_notices import RedisNotices
+from storage.processes import Processes
+from storage.runtime.background import BackgroundTasks
+
+_SECRET = "links"
+_LOOPBACK = "127.0.0.1"
+_OWN_ADDRESS = "SELECT host(inet_client_addr())"
+
+
+@attrs.frozen(kw_only=True)
+class SharingCounts:
+    """What a process counts of its life with others."""
+
+    links: LinkCounts = attrs.field(factory=LinkCounts)
+    notices: NoticeCounts = attrs.field(factory=NoticeCounts)
+    follow: FollowCounts = attrs.field(factory=FollowCounts)
+
+
+@attrs.frozen(kw_only=True)
+class Sharing:
+    """The other processes, and the ways to them.
+
+    `database` is for heartbeats alone, which so never wait for a thread. `operations` are what others may ask
+    of this process, `on_change` hears when others come or go, and `on_position` where the position counter
+    stands; what is built later adds itself. `lost` ends the process, with a reason: it must start again.
+    """
+
+    process: str
+    database: Database
+    live: LiveProcesses
+    links: Links
+    notices: Notices
+    operations: dict[str, Operation]
+    on_change: list[Callable[[], None]]
+    on_position: list[Callable[[int], None]]
+    lost: Callable[[str], None]
+    background: BackgroundTasks
+    counts: SharingCounts
+    host: str
+    port: int
+
+    async def join(self, hear: Callable[[Notice], None]) -> None:
+        """Answer the others, hear what they tell, and be known to them.
+
+        Everything that they may ask for must be there. Raises `DatabaseError`, and `CannotListenError` where
+        the configured address cannot be had.
+        """
+        address = await self.links.listen(self.host, self.port)
+
+        def hear_all(notice: Notice) -> None:
+            if notice.processes or notice == Notice():
+                self.live.look()
+            hear(notice)
+
+        await self.notices.start(hear_all)
+        await self.live.start(address)
+
+    async def leave(self) -> None:
+        """Be gone for the others, and answer what is owed to them. `live.drain` comes first."""
+        await self.live.stop()
+        await self.links.stop()
+
+    async def close(self) -> None:
+        """Tell nothing more and close the connections."""
+        await self.notices.stop()
+        await self.background.stop()
+        await self.database.close()
+
+
+async def open_sharing(
+    config: Config,
+    reactor: Any,
+    *,
+    lost: Callable[[str], None],
+    process: str | None = None,
+    counts: SharingCounts | None = None,
+) -> Sharing:
+    """Everything that the others are reached by; `process` is the id of this one if its parent has given one.
+
+    Raises `DatabaseUnavailable`.
+    """
+    counts = counts or SharingCounts()
+    process = process or os.urandom(8).hex()
+    settings = attrs.evolve(config.database.database, readers=1)
+    database = await open_database(settings, reactor=reactor)
+    processes = Processes(database)
+    background = BackgroundTasks()
+    operations: dict[str, Operation] = {}
+    on_change: list[Callable[[], None]] = []
+    on_position: list[Callable[[int], None]] = []
+    notices = _notices(config, reactor, counts.notices)
+
+    def at_position(position: int) -> None:
+        for listener in on_position:
+            listener(position)
+
+    live = LiveProcesses(
+        process=process,
+        processes=processes,
+        clock=reactor,
+        background=background,
+        tell=lambda: notices.tell(Notice(processes=True)),
+        on_change=on_change,
+        on_position=at_position,
+    )
+    links = Links(
+        process=process,
+        secret=await processes.secret(_SECRET),
+        operations=operations,
+        reactor=reactor,
+        counts=counts.links,
+    )
+    return Sharing(
+        process=process,
+        database=database,
+        live=live,
+        links=links,
+        notices=notices,
+        operations=operations,
+        on_change=on_change,
+        on_position=on_position,
+        lost=lost,
+        background=background,
+        counts=counts,
+        host=config.processes.processes.address or await _own_address(database),
+        port=config.processes.processes.port,
+    )
+
+
+def _notices(config: Config, reactor: Any, counts: NoticeCounts) -> Notices:
+    """Redis where it is configured, else the database."""
+    redis = config.redis.address
+    if redis is not None:
+        channel = f"trellis:{config.server_name}"
+        return RedisNotices(address=redis, channel=channel, reactor=reactor, counts=counts)
+    return PostgresNotices(arguments=config.database.database.arguments, reactor=reactor, counts=counts)
+
+
+async def _own_address(database: Database) -> str:
+    """The address from which this machine reaches the database: the others are likely to reach it there."""
+    [[address]] = await database.look("own address", _OWN_ADDRESS)
+    return address or _LOOPBACK
