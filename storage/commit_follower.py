@@ -129,6 +129,24 @@ class CommitFollower:
         self._note(upto)
         self._advance()
 
+    def committed_unnoted(self, batch: Sequence[Committed], base: int, then: Callable[[], None]) -> None:
+        """A commit of this process that is not in the log; it comes after all up to the position `base`.
+
+        Before that, whoever hears of it would take `base` for a position that has been reached.
+        """
+
+        def turn(reached: bool) -> None:
+            if reached:
+                self._tell(batch)
+            then()
+
+        if base <= self.position or self._is_lost:
+            turn(not self._is_lost)
+            return
+        self._awaited.wait(base).addCallback(turn)
+        self._note(base)
+        self._advance()
+
     # What tells of others
 
     def hear(self, notice: Notice) -> None:
@@ -253,15 +271,18 @@ class CommitFollower:
     def _take_in(self, batch: Sequence[Committed], upto: int, way: str) -> None:
         self.position = upto
         self._counts.commits[way] += 1
+        self._tell(batch)
+        now = perf_counter()
+        while self._heard and self._heard[0][0] <= upto:
+            self._counts.lags.observe(now - self._heard.popleft()[1])
+        self._awaited.reached(upto)
+
+    def _tell(self, batch: Sequence[Committed]) -> None:
         for listener in self._listeners:
             try:
                 listener(batch)
             except Exception:  # what is on disk is on disk, and the others must hear of it
                 logger.exception("A listener to commits failed")
-        now = perf_counter()
-        while self._heard and self._heard[0][0] <= upto:
-            self._counts.lags.observe(now - self._heard.popleft()[1])
-        self._awaited.reached(upto)
 
     # What is missing
 

@@ -69,6 +69,12 @@ class SharedCommits(Protocol):
         Its listeners hear of it in its turn, then `then` is called.
         """
 
+    def committed_unnoted(self, batch: Sequence[Committed], base: int, then: Callable[[], None]) -> None:
+        """A commit that took no position and is not in the log, of which others take no note.
+
+        Its turn comes once everything up to the position `base` is taken in.
+        """
+
 
 @attrs.define(eq=False)
 class _Waiting:
@@ -85,9 +91,8 @@ class WriteQueue:
     `queue_limit` wait. Nothing is written while the outcome of a commit is unknown; its submitters are told
     so after `lookup_timeout` seconds.
 
-    Where other processes follow the commits, `shared` writes them into the log and calls back in their turn:
-    then `on_commit` and the submitters hear of them. A batch of which others take no note has no turn. There,
-    what must hear of the commits of all processes listens to `shared`, and is not among `on_commit`.
+    Where other processes follow the commits, `shared` writes them into the log and brings them to the
+    listeners in their turn, instead of `on_commit`. The submitters hear of them after that.
     """
 
     def __init__(
@@ -261,24 +266,32 @@ class WriteQueue:
         committed = [
             Committed(waiting.unit, base + offset) for waiting, offset in zip(batch, offsets, strict=True)
         ]
-        if self._shared is None or self._noted is None:
-            self._tell(batch, committed)
+        if self._shared is not None:
+            self._share(batch, committed, base, base + positions)
             return
-
-        def then() -> None:
-            self._turns_awaited -= 1
-            self._tell(batch, committed)
-
-        self._turns_awaited += 1
-        self._shared.committed(committed, base, base + positions, self._noted, then)
-
-    def _tell(self, batch: list[_Waiting], committed: list[Committed]) -> None:
-        """The listeners hear of a batch, and the submitters may go on."""
         for listener in self._on_commit:
             try:
                 listener(committed)
             except Exception:  # what is on disk is on disk, and the others must hear of it
                 logger.exception("A listener to commits failed")
+        self._answer(batch, committed)
+
+    def _share(self, batch: list[_Waiting], committed: list[Committed], base: int, upto: int) -> None:
+        """Let the batch have its turn among those of all processes."""
+        assert self._shared is not None
+
+        def then() -> None:
+            self._turns_awaited -= 1
+            self._answer(batch, committed)
+
+        self._turns_awaited += 1
+        if self._noted is None:
+            self._shared.committed_unnoted(committed, base, then)
+        else:
+            self._shared.committed(committed, base, upto, self._noted, then)
+
+    def _answer(self, batch: list[_Waiting], committed: list[Committed]) -> None:
+        """The submitters may go on."""
         self._counts.batches.observe(len(batch))
         now = perf_counter()
         for waiting, outcome in zip(batch, committed, strict=True):
