@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
 from federation.http.admission import Admission
-from federation.http.dispatch import Dispatch
 from federation.http.endpoint import Endpoint
 from federation.http.listeners import Listeners
 from federation.http.ports import Listener
@@ -22,6 +23,8 @@ from homeserver.composition.ground import Ground, build_ground
 from homeserver.composition.metrics import build_metrics
 from homeserver.composition.reading import reading_endpoints
 from homeserver.composition.rooms import writing_endpoints
+from homeserver.composition.serving import answer_others, build_service
+from homeserver.composition.sharing import Sharing, open_sharing
 from homeserver.composition.user_data import build_propagation, profile_endpoints, user_data_endpoints
 from homeserver.composition.users import Users, build_users, user_endpoints
 from homeserver.config.config import Config
@@ -29,6 +32,7 @@ from homeserver.config.listeners import Listener as ConfiguredListener
 from homeserver.config.listeners import Resource
 from homeserver.health import Health
 from homeserver.housekeeping import Housekeeping
+from homeserver.log_trimming import LogTrimming
 from homeserver.metrics.exposition import Exposition
 from homeserver.metrics.reactor_lag import ReactorLag
 from homeserver.rooms.transactions import TRANSACTION_LIFETIME_MS
@@ -46,15 +50,18 @@ _LINGER_SECONDS = 1.5
 class Homeserver:
     """A whole server: it listens between `start` and `stop`.
 
-    `place`: it is one of several processes, which listen on sockets that their parent has opened.
+    `place`: it is one of several processes, which listen on sockets that their parent has opened. `lost`
+    fires, with the reason, when this process can only start again.
     """
 
     def __init__(self, config: Config, reactor: Any, place: Place | None = None) -> None:
         self._config = config
         self._reactor = reactor
         self._place = place
+        self.lost: Deferred[str] = Deferred()
         self._listeners = Listeners(reactor=reactor, shares=None if place is None else place.shares)
         self._database: Database | None = None
+        self._sharing: Sharing | None = None
         self._ground: Ground | None = None
         self._users: Users | None = None
         self.endpoints: tuple[Endpoint, ...] = ()
@@ -78,9 +85,14 @@ class Homeserver:
         self._database = await open_database(
             config.database.database, reactor=reactor, observe=counts.work.observe
         )
-        self._ground = ground = build_ground(config, reactor, self._database, counts=counts)
+        if self._place is not None or config.processes.processes.enabled:
+            process = None if self._place is None else self._place.process
+            self._sharing = await open_sharing(config, reactor, lost=self.lost.callback, process=process)
+        self._ground = ground = build_ground(
+            config, reactor, self._database, counts=counts, sharing=self._sharing
+        )
         self._users = users = build_users(ground)
-        await ground.feed.start()
+        await ground.start()
         profile_turns = Turns()
         propagation = build_propagation(ground, profile_turns)
         self.endpoints = (
@@ -90,8 +102,15 @@ class Homeserver:
             *user_data_endpoints(ground),
             *profile_endpoints(ground, propagation, profile_turns),
         )
-        await propagation.resume()
         admission = Admission(authenticate=ground.access_tokens.authenticate, seen=users.last_seen.seen)
+        answer_others(ground, build_service(ground, self.endpoints, admission), propagation)
+        if ground.shared is not None:
+            await ground.shared.sharing.join(ground.shared.hear)
+            trimming = LogTrimming(
+                log=ground.shared.log, position=lambda: ground.feed.position, clock=reactor
+            )
+            ground.background.spawn("commit log trimming", trimming.run())
+        await propagation.resume()
         self._listen(ground, admission)
         housekeeping = Housekeeping(
             transactions=ground.storage.client_transactions,
@@ -118,9 +137,7 @@ class Homeserver:
             if not resources:
                 continue
             if resources not in services:
-                services[resources] = Service(
-                    dispatch=Dispatch(_endpoints(served, resources)), admission=admission
-                )
+                services[resources] = build_service(ground, _endpoints(served, resources), admission)
             site = Site(
                 reactor=reactor,
                 service=services[resources],
@@ -134,21 +151,30 @@ class Homeserver:
 
     async def stop(self) -> None:
         """Accept nothing more, finish what is in flight, close everything. Also after a failed start."""
-        ground, users = self._ground, self._users
+        ground, users, sharing = self._ground, self._users, self._sharing
         if ground is not None:
-            if self._place is not None:
+            if sharing is not None:
+                await sharing.live.drain()
                 await self._listeners.drain_softly(
                     linger=_LINGER_SECONDS, end_long_polls=ground.feed.waiting.close
                 )
             await self._listeners.stop(seconds=_FINISH_SECONDS, end_long_polls=ground.feed.waiting.close)
-            ground.feed.typing.close()
+            if sharing is None:
+                await ground.typists.end()
+            else:
+                ground.typists.forget()
+                await sharing.leave()
             if users is not None:
                 await users.last_seen.flush()
             await ground.write_queue.stop()
+            if ground.shared is not None:
+                await ground.shared.caught_up()
             await ground.background.stop()
             await ground.workers.close()
         if users is not None:
             users.passwords.stop()
+        if sharing is not None:
+            await sharing.close()
         if self._database is not None:
             await self._database.close()
 

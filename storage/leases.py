@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 
 from storage.engine.database import Database
@@ -22,6 +24,10 @@ _HELD = Batch(
     " ON CONFLICT (lease) DO UPDATE SET process ="
     " CASE WHEN leases.generation = excluded.generation THEN leases.process END",
     columns={"lease": BYTES, "generation": INTEGER},
+)
+_GENERATIONS = Batch(
+    "SELECT leases.lease, leases.generation FROM v JOIN leases ON leases.lease = v.lease",
+    columns={"lease": BYTES},
 )
 
 
@@ -69,3 +75,9 @@ class Leases:
         if row is None:
             raise RuntimeError(f"the lease {name} was not written")
         return Lease(name, generation=row[0])
+
+    async def generations(self, names: Sequence[str]) -> dict[str, int]:
+        """The generations of those of the leases that somebody has ever taken."""
+        asked = [(name.encode(),) for name in names]
+        rows = await self._database.read("leases", lambda txn: txn.batch(_GENERATIONS, asked))
+        return {name.decode(): generation for name, generation in rows}

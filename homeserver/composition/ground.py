@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,6 +37,7 @@ from homeserver.rooms.turns import Turns
 from storage.commit_follower import CommitFollower
 from storage.commit_log import CommitLog
 from storage.engine.database import Database
+from storage.engine.errors import DatabaseError
 from storage.event_memory import EventMemory
 from storage.latest_commit import LatestCommit
 from storage.leases import Leases
@@ -94,6 +96,11 @@ class SharedGround:
     latest: LatestCommit
     log: CommitLog
     leases: Leases
+
+    async def caught_up(self) -> None:
+        """Return when all that this process has committed is taken in, or cannot be for now."""
+        with contextlib.suppress(DatabaseError):
+            await self.latest.reached()
 
     def hear(self, notice: Notice) -> None:
         """Take note of a notice of any process."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from federation.http.forwarding_counts import ForwardingCounts
 from federation.processes.link import Links, Operation
 from federation.processes.link_counts import LinkCounts
 from federation.processes.live_processes import LiveProcesses
@@ -19,7 +20,6 @@ from storage.follow_counts import FollowCounts
 from storage.notices.notice_counts import NoticeCounts
 from storage.notices.notices import Notice, Notices
 from storage.notices.postgres_notices import PostgresNotices
-from storage.notices.redis_notices import RedisNotices
 from storage.processes import Processes
 from storage.runtime.background import BackgroundTasks
 
@@ -35,6 +35,7 @@ class SharingCounts:
     links: LinkCounts = attrs.field(factory=LinkCounts)
     notices: NoticeCounts = attrs.field(factory=NoticeCounts)
     follow: FollowCounts = attrs.field(factory=FollowCounts)
+    forwarding: ForwardingCounts = attrs.field(factory=ForwardingCounts)
 
 
 @attrs.frozen(kw_only=True)
@@ -149,11 +150,7 @@ async def open_sharing(
 
 
 def _notices(config: Config, reactor: Any, counts: NoticeCounts) -> Notices:
-    """Redis where it is configured, else the database."""
-    redis = config.redis.address
-    if redis is not None:
-        channel = f"trellis:{config.server_name}"
-        return RedisNotices(address=redis, channel=channel, reactor=reactor, counts=counts)
+    """Over the database."""
     return PostgresNotices(arguments=config.database.database.arguments, reactor=reactor, counts=counts)
 
 

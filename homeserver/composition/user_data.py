@@ -16,8 +16,10 @@ from homeserver.client_api.typing_notifications import TypingApi
 from homeserver.composition.ground import Ground
 from homeserver.composition.reading import push_rules_of, user_rules_of
 from homeserver.profiles.fields import AVATAR_URL, DISPLAYNAME
+from homeserver.profiles.leases import JobLeases, LeasesOfProcess, NoLeases
 from homeserver.profiles.profiles import Profiles
 from homeserver.profiles.propagation import ProfilePropagation
+from homeserver.profiles.rooms_elsewhere import NoRoomsElsewhere, RoomsElsewhere, RoomsOfOthers
 from homeserver.profiles.visibility import ProfileVisibility
 from homeserver.push.receipts import PointsOfReceipts
 from homeserver.rooms.read_markers import ReadMarkers
@@ -36,7 +38,22 @@ def build_propagation(ground: Ground, turns: Turns) -> ProfilePropagation:
         background=ground.background,
         clock=ground.reactor,
         turns=turns,
+        ownership=ground.ownership,
+        leases=_job_leases(ground),
+        elsewhere=_rooms_elsewhere(ground),
     )
+
+
+def _job_leases(ground: Ground) -> JobLeases:
+    if ground.shared is None:
+        return NoLeases()
+    return LeasesOfProcess(leases=ground.shared.leases, process=ground.shared.sharing.process)
+
+
+def _rooms_elsewhere(ground: Ground) -> RoomsElsewhere:
+    if ground.shared is None:
+        return NoRoomsElsewhere()
+    return RoomsOfOthers(ownership=ground.ownership, links=ground.shared.sharing.links)
 
 
 def profile_endpoints(ground: Ground, propagation: ProfilePropagation, turns: Turns) -> tuple[Endpoint, ...]:

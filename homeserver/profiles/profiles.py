@@ -16,10 +16,13 @@ from federation.rules.identifiers import parse_user_id
 from homeserver.profiles import fields
 from homeserver.profiles.propagation import ProfilePropagation
 from homeserver.rooms.turns import Turns
+from storage.engine.errors import DataError
 from storage.persist import Unit
 from storage.profiles import ProfileField
 from storage.stores import Storage
 from storage.write_queue import WriteQueue
+
+_TRIES = 3
 
 
 class Profiles:
@@ -83,12 +86,21 @@ class Profiles:
             if name not in fields.IN_ROOMS:
                 await self._queue.submit(Unit(records=(field,)))
                 return
-            job = self._propagation.begin(account, user_id)
+            await self._change_in_rooms(account, user_id, field)
+
+    async def _change_in_rooms(self, account: int, user_id: str, field: ProfileField) -> None:
+        for attempt in range(1, _TRIES + 1):
+            job = await self._propagation.begin(account, user_id)
             try:
-                await self._queue.submit(Unit(records=(field, job)))
+                await self._queue.submit(Unit(records=(field, *job)))
+                return
+            except DataError:
+                # Another process may have taken the user over between the two.
+                if attempt == _TRIES or await self._propagation.is_current(account):
+                    raise
             finally:
                 # What ran before has been told to end, so this runs even where nothing was written.
-                self._propagation.start(account, user_id)
+                self._propagation.start(account)
 
 
 def _same(old: Any, new: Any) -> bool:

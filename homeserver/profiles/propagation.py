@@ -4,6 +4,9 @@
 It is stored together with the change, and advances in the same commit as each event, so that a restart
 resumes it where it was. A newer change of the same profile begins it anew.
 
+Of several processes the owner of the user runs it, under a lease. The events are made by the owners of the
+rooms: a room that is told twice sees nothing the second time, so the job need not advance with those.
+
 spec: client-server-api, "Events on Change of Profile Information".
 """
 
@@ -19,15 +22,20 @@ from twisted.internet.task import deferLater
 from federation.errors import MatrixError
 from federation.graph.current_state import CurrentState
 from federation.graph.drafts import Draft
+from federation.processes.link import PeerFailed, PeerUnreachable
+from federation.processes.ownership import Ownership
 from federation.rules.errors import RuleError
 from homeserver.feed.user_rooms import UserRooms
 from homeserver.profiles.fields import IN_ROOMS
+from homeserver.profiles.leases import JobLeases
+from homeserver.profiles.rooms_elsewhere import RoomsElsewhere
 from homeserver.rooms.turns import Turns
 from homeserver.rooms.visibility import MEMBER
 from homeserver.rooms.writable_rooms import WritableRooms
 from storage.engine.errors import DatabaseUnavailable, DataError, OutcomeUnknown
 from storage.event import StoredEvent
 from storage.jobs import EndedJob, Job
+from storage.leases import HeldLease
 from storage.persist import Unit
 from storage.runtime.background import BackgroundTasks
 from storage.runtime.clock import Clock
@@ -41,7 +49,14 @@ T = TypeVar("T")
 KIND = "profile"
 _AUTHORISER = "join_authorised_via_users_server"
 _REFUSED = (MatrixError, RuleError, DataError)
-_FOR_NOW = (DatabaseUnavailable, OutcomeUnknown, QueueFull, RoomReloaded)
+_FOR_NOW = (
+    DatabaseUnavailable,
+    OutcomeUnknown,
+    QueueFull,
+    RoomReloaded,
+    PeerUnreachable,
+    PeerFailed,
+)
 _TRIES = 20
 
 
@@ -56,18 +71,21 @@ class _Run:
     account: int
     user_id: str
     after: int = 0
+    lease: Sequence[HeldLease] = ()
     superseded: bool = False
 
-    def job(self, after: int) -> Job:
-        """The record that says how far it has come."""
+    def job(self, after: int) -> Sequence[Job | HeldLease]:
+        """The records that say how far it has come."""
         state = {"account": self.account, "user_id": self.user_id, "after": after}
-        return Job(_name(self.account), KIND, state)
+        return (Job(job_name(self.account), KIND, state), *self.lease)
 
 
 class ProfilePropagation:
     """Runs the jobs. `turns`, by account number, are held by whoever changes a profile.
 
-    While the database is away, a step is tried again every `retry_seconds`.
+    `ownership`, `leases` and `elsewhere` say which users are this process's, guard their jobs, and tell the
+    rooms of other processes. While the database or another process is away, a step is tried again every
+    `retry_seconds`.
     """
 
     def __init__(
@@ -80,6 +98,9 @@ class ProfilePropagation:
         background: BackgroundTasks,
         clock: Clock,
         turns: Turns,
+        ownership: Ownership,
+        leases: JobLeases,
+        elsewhere: RoomsElsewhere,
         retry_seconds: float = 2.0,
     ) -> None:
         self._storage = storage
@@ -89,49 +110,86 @@ class ProfilePropagation:
         self._background = background
         self._clock = clock
         self._turns = turns
+        self._ownership = ownership
+        self._leases = leases
+        self._elsewhere = elsewhere
         self._retry_seconds = retry_seconds
         self._runs: dict[int, _Run] = {}
 
-    def begin(self, account: int, user_id: str) -> Job:
-        """The record that goes into the unit of a change; what runs for an older one ends.
+    async def begin(self, account: int, user_id: str) -> Sequence[Job | HeldLease]:
+        """The records that go into the unit of a change; what runs for an older one ends.
 
-        The turn is the caller's. `start` must follow.
+        The turn is the caller's. `start` must follow. Raises `DatabaseError`.
         """
         running = self._runs.pop(account, None)
         if running is not None:
             running.superseded = True
-        return _Run(account, user_id).job(after=0)
+        run = self._runs[account] = await self._new_run(account, user_id)
+        return run.job(after=0)
 
-    def start(self, account: int, user_id: str, *, after: int = 0) -> None:
-        """Run the job that `begin` made, or a stored one from where it was."""
-        run = self._runs[account] = _Run(account, user_id, after)
-        self._background.spawn(f"profile of {user_id}", self._run(run))
+    async def is_current(self, account: int) -> bool:
+        """Whether no other process has begun to change this profile since `begin`."""
+        return await self._leases.are_held(self._runs[account].lease)
+
+    def start(self, account: int) -> None:
+        """Run the job that `begin` made."""
+        run = self._runs[account]
+        self._background.spawn(f"profile of {run.user_id}", self._run(run))
 
     async def resume(self) -> None:
-        """Go on with what a stop interrupted; once, before any profile is changed."""
+        """Go on with what a stop or another process has left behind, and leave what is another's now."""
+        for account, run in list(self._runs.items()):
+            if self._ownership.owner_of(run.user_id) is not None:
+                run.superseded = True
+                del self._runs[account]
         for job in await self._storage.jobs.unfinished():
-            if job.kind == KIND:
-                self.start(job.state["account"], job.state["user_id"], after=job.state["after"])
+            account, user_id = job.state.get("account"), job.state.get("user_id")
+            if job.kind != KIND or self._ownership.owner_of(user_id) is not None:
+                continue
+            async with self._turns.of(account):
+                if account not in self._runs:
+                    self._runs[account] = await self._new_run(account, user_id, job.state["after"])
+                    self.start(account)
+
+    async def show(self, account: int, user_id: str, room_id: str) -> None:
+        """Show the user's profile in one room of this process, for another process that runs the job."""
+        await self._try(_Run(account, user_id), room_id, lambda: ())
+
+    async def _new_run(self, account: int, user_id: str, after: int = 0) -> _Run:
+        return _Run(account, user_id, after, await self._leases.take(job_name(account)))
 
     async def _run(self, run: _Run) -> None:
         memberships = await self._patiently(lambda: self._user_rooms.of_account(run.account))
         rooms = [room for room, m in memberships.items() if m.membership == "join" and room > run.after]
         room_ids = await self._patiently(lambda: self._storage.strings.values(rooms))
         for room in sorted(rooms):
-            await self._try(run, room, room_ids[room])
+            await self._tell_wherever(run, room, room_ids[room])
         async with self._turns.of(run.account):
             if not run.superseded:
-                ended = EndedJob(_name(run.account))
-                await self._patiently(lambda: self._queue.submit(Unit(records=(ended,))))
+                ended = (EndedJob(job_name(run.account)), *run.lease)
+                try:
+                    await self._patiently(lambda: self._queue.submit(Unit(records=ended)))
+                except DataError:
+                    logger.info("Another process goes on with the profile of %s", run.user_id)
                 del self._runs[run.account]
 
-    async def _try(self, run: _Run, room: int, room_id: str) -> None:
-        """Tell one room. One that refuses it is passed over."""
+    async def _tell_wherever(self, run: _Run, room: int, room_id: str) -> None:
+        """Tell one room, which may be another process's."""
+        if run.superseded:
+            return
+        if not await self._patiently(lambda: self._elsewhere.show(run.account, run.user_id, room_id)):
+            await self._try(run, room_id, lambda: run.job(after=room))
+
+    async def _try(self, run: _Run, room_id: str, records: Callable[[], Sequence[Job | HeldLease]]) -> None:
+        """Tell one room, with `records` in the same unit. One that refuses it is passed over."""
         tries = 0
         while not run.superseded:
             try:
-                return await self._patiently(lambda: self._tell(run, room, room_id))
+                return await self._patiently(lambda: self._tell(run, room_id, records))
             except _REFUSED as error:
+                if not await self._leases.are_held(run.lease):
+                    run.superseded = True
+                    return None
                 logger.warning("The new profile of %s is not shown in %s: %s", run.user_id, room_id, error)
                 return None
             except _Changed:
@@ -141,7 +199,7 @@ class ProfilePropagation:
                     return None
         return None
 
-    async def _tell(self, run: _Run, room: int, room_id: str) -> None:
+    async def _tell(self, run: _Run, room_id: str, records: Callable[[], Sequence[Job | HeldLease]]) -> None:
         stored = await self._rooms.value(run.user_id, room_id, MEMBER, run.user_id)
         if stored is None:
             # It is in memory, and will be on disk.
@@ -160,8 +218,8 @@ class ProfilePropagation:
                 raise _Changed
             return (draft,)
 
-        def records_of(_appended: Sequence[StoredEvent]) -> Sequence[Job]:
-            return () if run.superseded else (run.job(after=room),)
+        def records_of(_appended: Sequence[StoredEvent]) -> Sequence[Job | HeldLease]:
+            return () if run.superseded else records()
 
         await self._rooms.append(run.user_id, room_id, request, records_of)
 
@@ -184,5 +242,6 @@ def shown_content(stored: StoredEvent, profile: Mapping[str, Any]) -> dict[str, 
     return None if same else changed
 
 
-def _name(account: int) -> str:
+def job_name(account: int) -> str:
+    """The name of the job of a user, and of its lease."""
     return f"{KIND}/{account}"
