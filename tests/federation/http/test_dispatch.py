@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from federation.errors import InvalidParam, MatrixError, MethodNotAllowed, Unrecognized
 from federation.http.dispatch import Dispatch, RoutesError
-from federation.http.endpoint import Call, Endpoint, Json
+from federation.http.endpoint import Call, Endpoint, Json, NoBody, Upload
 
 V3 = "/_matrix/client/v3"
 ROOM = f"{V3}/rooms/{{roomId}}"
@@ -214,3 +214,28 @@ def test_a_path_with_and_without_slash_may_be_declared_apart() -> None:
     dispatch = Dispatch(endpoint(line) for line in ("GET /a/{b}", "GET /a/{b}/"))
     assert dispatch.match(b"GET", b"/a/x").route.endpoint.path == "/a/{b}"
     assert dispatch.match(b"GET", b"/a/x/").route.endpoint.path == "/a/{b}/"
+
+
+@pytest.mark.parametrize(
+    ("owner", "body", "says"),
+    [("userId", NoBody, "no parameter"), ("", NoBody, "no parameter"), ("roomId", Upload, "upload")],
+)
+def test_an_owner_is_a_parameter_and_takes_no_upload(owner: str, body: type, says: str) -> None:
+    declared = Endpoint("PUT", "/rooms/{roomId}", answer, owner=owner, body=body)
+    with pytest.raises(RoutesError, match=says):
+        Dispatch([declared])
+
+
+@pytest.mark.parametrize(
+    ("method", "declared", "repeatable"),
+    [
+        ("GET", None, True),
+        ("PUT", None, True),
+        ("DELETE", None, True),
+        ("POST", None, False),
+        ("POST", True, True),
+        ("PUT", False, False),
+    ],
+)
+def test_what_may_run_twice(method: str, declared: bool | None, repeatable: bool) -> None:
+    assert Endpoint(method, "/a", answer, repeatable=declared).is_repeatable is repeatable
