@@ -168,11 +168,11 @@ class Links:
         except Exception as error:
             reason = str(error) or "it took too long"
             text = f"The process {peer.process} at {peer.address} cannot be reached: {reason}"
-            if not self._stopped:
-                self._complaints.warn(text)
         del self._opening[peer]
         if connection is not None:
             self._ready[peer] = connection
+        elif not self._stopped:
+            self._complaints.warn(text)
         opening.end(connection, text)
 
     async def _connect(self, peer: Peer) -> AskingConnection:
@@ -207,7 +207,9 @@ class _Opening:
     def end(self, connection: AskingConnection | None, text: str) -> None:
         """Here it is; or it is not, and why."""
         waiting, self._waiting = self._waiting, []
-        for one in waiting:
+        for one in list(waiting):
+            if one.called:  # whoever came before it has cancelled it
+                continue
             if connection is not None:
                 one.callback(connection)
             else:

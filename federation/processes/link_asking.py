@@ -156,10 +156,11 @@ class AskingConnection(Framed):
         """The other side broke the protocol."""
         if self._watch is None:
             self._counts.refused_handshakes += 1
-        self._complaints.warn(
-            f"The process {self._peer.process} at {self._peer.address} sent what it must not: {text}"
-        )
-        self._end("it broke the protocol")
+        else:
+            self._complaints.warn(
+                f"The process {self._peer.process} at {self._peer.address} sent what it must not: {text}"
+            )
+        self._end(f"it sent what it must not: {text}")
 
     def connectionLost(self, reason: Failure | None = None) -> None:  # noqa: N802
         """The connection is gone."""
@@ -190,9 +191,6 @@ class AskingConnection(Framed):
 
     def _refuse(self, refused: HandshakeRefused) -> None:
         self._counts.refused_handshakes += 1
-        self._complaints.warn(
-            f"The process {self._peer.process} at {self._peer.address} cannot be asked: {refused}"
-        )
         if refused.refusal is not None:
             self.send(refused.refusal)
         self._end(str(refused), abort=False)

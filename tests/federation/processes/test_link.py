@@ -15,8 +15,8 @@ from twisted.internet.protocol import Protocol
 
 from federation.processes import link_asking
 from federation.processes.link import PeerFailed, PeerUnreachable
-from federation.processes.link_handshake import VERSION, AnsweringHandshake, Hello
-from federation.processes.link_protocol import LARGEST_BODY, Ask, encode
+from federation.processes.link_handshake import VERSION, AnsweringHandshake, AskingHandshake, Hello
+from federation.processes.link_protocol import LARGEST_BODY, LARGEST_FRAME, Ask, encode
 from federation.processes.ownership import Peer
 from tests.support.links import SECRET, TIMES, Stranger, connect, linked, listening, pause
 
@@ -70,6 +70,11 @@ async def outcome(asking: Deferred[Any]) -> BaseException:
     except Exception as error:
         return error
     raise AssertionError(f"it returned {result!r:.100}")
+
+
+def framed(message: Any) -> bytes:
+    frame = encode(message)
+    return len(frame).to_bytes(4, "big") + frame
 
 
 async def wait_until(true: Any) -> None:
@@ -191,12 +196,13 @@ async def test_another_process_at_the_address() -> None:
         assert await a.links.ask(c.peer, "echo", b"x") == b"x"
 
 
-async def test_a_listener_that_says_nothing_is_given_up() -> None:
+async def test_a_listener_that_says_nothing_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
     times = attrs.evolve(TIMES, handshake=0.2)
     async with linked("a", times=times) as a, listening(Protocol) as address:
         error = await outcome(asked(a.links.ask(Peer("b", address), "echo", b"")))
         assert isinstance(error, PeerUnreachable)
         assert not error.handed_over
+        assert "took too long" in lines(caplog)[0]
 
 
 class Talking(Protocol):
@@ -263,6 +269,61 @@ async def test_who_does_not_end_the_handshake_is_cut_off() -> None:
         await silent.lost
         await half.lost
         assert b.counts.refused_handshakes == 2
+
+
+async def welcome(address: str) -> Stranger:
+    """A connection of a process that knows the secret, after the handshake."""
+    stranger = await connect(address)
+    handshake = AskingHandshake(process="a", peer="b", secret=SECRET)
+    stranger.send(handshake.begin())
+    while not handshake.done:
+        await wait_until(lambda: stranger.received)
+        frame, stranger.received = stranger.received[4:], b""
+        reply = handshake.receive(memoryview(frame))
+        if reply is not None:
+            stranger.send(reply)
+    return stranger
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\xff\xff\xff\xff",
+        b"\0\0\0\1\xc1",
+        b"\0\0\0\x03\x93\x09\x09",
+        (LARGEST_FRAME + 1).to_bytes(4, "big"),
+        (100_000).to_bytes(4, "big") + b"\x91" * 100_000,
+        framed(Ask(1, "slow", b"")) * 2,
+        framed(["ask", 1]),
+        framed([1, "one", "echo", b""]),
+    ],
+)
+async def test_garbage_for_a_question_ends_the_connection(sent: bytes) -> None:
+    async with linked("b", {"echo": echo, "slow": Slow()}) as b:
+        stranger = await welcome(b.peer.address)
+        assert b.counts.answering == 1
+        stranger.transport.write(sent)
+        await stranger.lost
+        assert b.counts.answering == 0
+        for connection in list(b.links._answering.connections):
+            for running in list(connection._running.values()):
+                running.cancel()
+
+
+async def test_half_a_question_is_none() -> None:
+    begun = []
+
+    async def note(body: bytes) -> bytes:
+        begun.append(body)
+        return body
+
+    async with linked("b", {"note": note}) as b:
+        stranger = await welcome(b.peer.address)
+        stranger.transport.write(framed(Ask(1, "note", b"whole")) + framed(Ask(2, "note", b"half"))[:-1])
+        stranger.transport.loseConnection()
+        await stranger.lost
+        await wait_until(lambda: b.counts.answering == 0)
+        assert begun == [b"whole"]
 
 
 class Cheating(Stranger):
