@@ -18,6 +18,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from federation.processes.link_protocol import UNDECODABLE
+
 VERSION = 1
 """The version of the link's protocol; processes of different ones do not talk."""
 
@@ -164,7 +166,7 @@ def _decoded(frame: memoryview) -> _Message:
     """Raises HandshakeRefused for what is no message, and for a refusal."""
     try:
         message: _Message = _decoder.decode(frame)
-    except (msgspec.DecodeError, RecursionError):
+    except UNDECODABLE:
         raise HandshakeRefused("malformed") from None
     if isinstance(message, Refusal):
         raise HandshakeRefused(message.reason, told=True)

@@ -108,6 +108,9 @@ encode = msgspec.msgpack.Encoder().encode
 decode_from_asking = msgspec.msgpack.Decoder(FromAsking).decode
 decode_from_answering = msgspec.msgpack.Decoder(FromAnswering).decode
 
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are no message: no msgpack, no UTF-8, nested too deeply."""
+
 
 class ProtocolViolation(Exception):
     """The other side sent what it must not send; the connection ends."""
@@ -131,7 +134,7 @@ class Framed(Protocol):
         self._wanted = _LENGTH
 
     def frame_received(self, frame: memoryview) -> None:
-        """A frame is here. Raises ProtocolViolation, or msgspec's DecodeError."""
+        """A frame is here. Raises ProtocolViolation, or one of UNDECODABLE."""
         raise NotImplementedError
 
     def violated(self, text: str) -> None:
@@ -162,7 +165,7 @@ class Framed(Protocol):
             self._parts.clear()
         try:
             rest = self._take_frames(memoryview(data))
-        except (ProtocolViolation, msgspec.DecodeError, RecursionError) as error:
+        except (ProtocolViolation, *UNDECODABLE) as error:
             self.violated(str(error))
             return
         if rest:

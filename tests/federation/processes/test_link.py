@@ -295,6 +295,7 @@ async def welcome(address: str) -> Stranger:
         (100_000).to_bytes(4, "big") + b"\x91" * 100_000,
         framed(Ask(1, "slow", b"")) * 2,
         framed(["ask", 1]),
+        b"\0\0\0\x09\x94\x01\x01\xa4\xff\xff\xff\xff\x00",
         framed([1, "one", "echo", b""]),
     ],
 )

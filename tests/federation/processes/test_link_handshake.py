@@ -136,6 +136,7 @@ def test_another_version_is_refused() -> None:
         b"\xc1",
         b"GET / HTTP/1.1\r\n\r\n",
         b"\x91" * 1000,
+        b"\x91\xa1\x80",
         encode(["hello", VERSION, "a", b"n" * 32, *[0] * 3])[:-4],
         encode(["hello", VERSION, "\ud800".encode("utf-8", "surrogatepass"), b"n" * 32]),
         encode(Hello(VERSION, "a", b"short")),

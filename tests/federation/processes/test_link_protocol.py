@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -40,6 +41,10 @@ class Collecting(Framed):
     def violated(self, text: str) -> None:
         self.violations.append(text)
         self.closed = True
+
+
+# How messages begin: an array, its kind, a number, and perhaps a text.
+MESSAGES = st.sampled_from([b"\x91", b"\x92\x01", b"\x94\x01\x07", b"\x95\x01\x07\xa4", b"\x92\x02\x07"])
 
 
 def framed(*frames: bytes) -> bytes:
@@ -89,6 +94,26 @@ def test_sending_writes_the_length_first() -> None:
     sending.send(b"hello")
     sending.send(b"")
     assert transport.value() == b"\0\0\0\5hello\0\0\0\0"
+
+
+class Deciphering(Collecting):
+    """Takes its frames for messages."""
+
+    def __init__(self, decode: Callable[[memoryview], object]) -> None:
+        super().__init__()
+        self.decode = decode
+
+    def frame_received(self, frame: memoryview) -> None:
+        self.decode(frame)
+
+
+@given(st.binary(max_size=60) | st.builds(lambda start, rest: start + rest, MESSAGES, st.binary(max_size=60)))
+@settings(max_examples=300)
+def test_bytes_are_a_message_or_a_violation(frame: bytes) -> None:
+    for decode in (decode_from_asking, decode_from_answering):
+        receiving = Deciphering(decode)
+        receiving.dataReceived(framed(frame))
+        assert len(receiving.violations) <= 1
 
 
 @pytest.mark.parametrize("number", [1, 2**31, 2**53])
