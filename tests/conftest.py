@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.reactor import in_reactor
 
-pytest_plugins = ("tests.support.ci", "tests.support.databases")
+pytest_plugins = ("tests.support.ci", "tests.support.databases", "tests.support.redis_server")
 
 
 @pytest.fixture

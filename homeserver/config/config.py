@@ -21,6 +21,7 @@ from homeserver.config.presence import NoticesConfig
 from homeserver.config.processes import ProcessesConfig
 from homeserver.config.profiles import ProfilesConfig
 from homeserver.config.rate_limits import RateLimitsConfig
+from homeserver.config.redis import RedisConfig
 from homeserver.config.registration import RegistrationConfig
 from homeserver.config.rooms import RoomsConfig
 from homeserver.config.server import ServerConfig
@@ -46,6 +47,7 @@ class Config:
     server: ServerConfig = _section("Server")
     listeners: ListenersConfig = _section("Listeners and TLS")
     database: DatabaseConfig = _section("Database")
+    redis: RedisConfig = _section("Redis")
     signing: SigningConfig = _section("Signing keys")
     registration: RegistrationConfig = _section("Registration")
     passwords: PasswordsConfig = _section("Passwords")

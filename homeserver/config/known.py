@@ -29,7 +29,7 @@ IGNORED = words(
     caches.sync_response_cache_duration database.allow_unsafe_locale database.statement_timeout
     database.txn_limit database.args.check_same_thread database.args.cp_good_sql database.args.cp_min
     database.args.cp_name database.args.cp_noisy database.args.cp_openfun database.args.cp_reconnect
-    listeners.resources.compress listeners.tag
+    listeners.resources.compress listeners.tag redis.dbid
     """
 )
 
@@ -48,7 +48,7 @@ NOT_YET = words(
     login_via_existing_session log_file manhole manhole_settings matrix_authentication_service matrix_rtc
     max_event_delay_duration max_spider_size media_retention media_storage_providers metrics_bind_host
     metrics_flags metrics_port next_link_domain_whitelist no_proxy_hosts oembed oidc_config oidc_providers
-    opentracing outbound_federation_restricted_to push push_rules redis redaction_allowed_period
+    opentracing outbound_federation_restricted_to push push_rules redaction_allowed_period
     room_invite_state_types room_prejoin_state saml2_config sentry sso stats
     synchronous_backup_media_store templates track_appservice_user_ips track_puppeted_user_ips
     trust_identity_server_for_password_resets turn_allow_guests turn_password turn_shared_secret

@@ -61,11 +61,13 @@ class Reconnection(Generic[L]):
         self._reactor = reactor
         self._counts = counts
         self._away = False
+        self._stopping = False
         self.line: L | None = None
         self._running: Deferred[None] = Deferred.fromCoroutine(self._run())
 
     async def stop(self) -> None:
         """Close the line and make no other."""
+        self._stopping = True
         self._running.cancel()
         try:
             await self._running
@@ -82,8 +84,10 @@ class Reconnection(Generic[L]):
 
     async def _run(self) -> None:
         pause = FIRST_PAUSE_SECONDS
-        while True:
+        while not self._stopping:
             line = await self._try()
+            if self._stopping:  # some of what twisted connects with makes another error of a cancellation
+                return
             if line is not None:
                 connected = self._reactor.seconds()
                 self._went(await self._carry(line))
@@ -121,7 +125,7 @@ class Reconnection(Generic[L]):
             await line.close()
 
     def _went(self, reason: str) -> None:
-        if not self._away:
+        if not self._away and not self._stopping:
             self._away = True
             logger.warning(
                 "No notices between processes over %s: %s; trying again until it answers",

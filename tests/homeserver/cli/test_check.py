@@ -148,7 +148,7 @@ REMARKS = [
     ({"serve_server_wellknown": True}, "federation", "must be forwarded to this server"),
     ({"server_name": "example.org:1", "serve_server_wellknown": True}, "federation", "has no effect"),
     ({"listeners": [{"port": 0, "resources": [{"names": ["client"]}]}]}, "federation", "no listener serves"),
-    ({"redis": {}}, "configuration redis", "does not use it yet"),
+    ({"sentry": {}}, "configuration sentry", "does not use it yet"),
     ({"public_baseurl": None}, "public_baseurl", "https://example.org/"),
 ]
 

@@ -165,7 +165,7 @@ def test_a_wrong_configuration_is_one_line(start: Any, config: Path) -> None:
 
 def test_what_is_said_about_the_configuration_goes_to_the_log(start: Any, config: Path) -> None:
     text = config.read_text(encoding="utf-8")
-    config.write_text(f"{text}\nenable_registraton: true\nredis: {{enabled: true}}\n", encoding="utf-8")
+    config.write_text(f"{text}\nenable_registraton: true\nsentry: {{dsn: x}}\n", encoding="utf-8")
     process = start("run", "-c", str(config))
     ready(process)
     process.terminate()
@@ -173,7 +173,7 @@ def test_what_is_said_about_the_configuration_goes_to_the_log(start: Any, config
     assert re.search(
         r"WARNING homeserver\.cli\.run \[-\] enable_registraton: .* enable_registration\?", errors
     )
-    assert re.search(r"INFO    homeserver\.cli\.run \[-\] redis: ", errors)
+    assert re.search(r"INFO    homeserver\.cli\.run \[-\] sentry: ", errors)
 
 
 def test_the_configuration_of_the_current_directory_is_found(start: Any, config: Path) -> None:
@@ -222,13 +222,13 @@ def test_a_log_configuration_of_synapse_can_be_used(start: Any, config: Path) ->
     log = config.parent / "trellis.log"
     (config.parent / "log.yaml").write_text(SYNAPSE_LOG.replace("FILE", str(log)), encoding="utf-8")
     text = config.read_text(encoding="utf-8")
-    config.write_text(f"{text}\nlog_config: log.yaml\nredis: {{enabled: true}}\n", encoding="utf-8")
+    config.write_text(f"{text}\nlog_config: log.yaml\nsentry: {{dsn: x}}\n", encoding="utf-8")
     process = start("run")
     ready(process)
     process.terminate()
     _, errors = process.communicate(timeout=20)
     assert errors == ""
-    assert "INFO - - - redis: " in log.read_text(encoding="utf-8")
+    assert "INFO - - - sentry: " in log.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from homeserver.config.keys import keys_of
 from homeserver.config.listeners import Resource
 from homeserver.config.load import LARGEST_FILE, default_config, load_config, parse_yaml
 from homeserver.config.place import ConfigError, Level
+from storage.notices.redis_line import RedisAddress, RedisTls
 
 BASE = Path("/etc/trellis")
 
@@ -159,6 +160,11 @@ WRONG = [
     ("listeners: [{port: 8448, tls: true}]", "tls_certificate_path", "is missing"),
     ("listeners: [{path: /x, mode: 999}]", "listeners[0].mode", '"660"'),
     ("listeners: [{path: /x, tls: true}]", "listeners[0].tls", "Unix socket"),
+    ("redis: {enabled: 1}", "redis.enabled", "true or false"),
+    ("redis: {port: 0}", "redis.port", "from 1 to 65535"),
+    ("redis: {password: a, password_path: b}", "redis.password_path", "only one"),
+    ("redis: {path: /x, use_tls: true}", "redis.use_tls", "UNIX socket"),
+    ("redis: {private_key_file: x}", "redis.private_key_file", "certificate_file"),
     ("database: {name: mysql}", "database.name", "sqlite3 or psycopg2"),
     ("database: {name: psycopg2}", "database.args", "is missing"),
     ("database: {name: psycopg2, args: {host: [a]}}", "database.args.host", "a text or a whole number"),
@@ -294,11 +300,11 @@ def test_an_unknown_key_is_a_warning_with_the_nearest_known_name(text: str, key:
 
 def test_what_is_said_about_known_keys_that_are_not_read() -> None:
     config = read(
-        "report_stats: true\nbcrypt_rounds: 12\nredis: {enabled: true}\nhs_disabled: true\n"
+        "report_stats: true\nbcrypt_rounds: 12\nsentry: {dsn: x}\nhs_disabled: true\n"
         "presence: {sync_online_timeout: 30s}\nuse_presence:\n"
     )
     assert [(notice.level, notice.key) for notice in config.notices] == [
-        (Level.INFORMATION, "redis"),
+        (Level.INFORMATION, "sentry"),
         (Level.WARNING, "hs_disabled"),
         (Level.INFORMATION, "presence.sync_online_timeout"),
     ]
@@ -412,6 +418,32 @@ def test_rate_limits_by_name() -> None:
         read("rc_admin_redaction: {burst_count: 50}").rate_limits.by_name()["rc_admin_redaction"].burst_count
         == 50
     )
+
+
+def test_where_redis_is(tmp_path: Path) -> None:
+    assert not read("").redis.redis.enabled
+    assert read("redis: {enabled: true}").redis.redis.address() == RedisAddress(host="localhost", port=6379)
+    config = read("redis: {enabled: true, host: r.example.org, port: 1, dbid: 3, password: xyzzy}")
+    assert config.notices == ()
+    assert config.redis.redis.address() == RedisAddress(host="r.example.org", port=1, password="xyzzy")
+    assert "xyzzy" not in repr(config)
+    assert read("redis: {path: r.sock}").redis.redis.address().path == BASE / "r.sock"
+    tls = "use_tls: true, certificate_file: c, private_key_file: k, ca_file: a, ca_path: /p"
+    assert read(f"redis: {{{tls}}}").redis.redis.address().tls == RedisTls(
+        certificate=BASE / "c",
+        private_key=BASE / "k",
+        authorities=BASE / "a",
+        authorities_directory=Path("/p"),
+    )
+    secret = tmp_path / "secret"
+    keys = read(f"redis: {{password_path: {secret}}}").redis.redis
+    with pytest.raises(ConfigError, match=r"redis\.password_path: cannot read .*/secret"):
+        keys.address()
+    secret.write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="holds no text"):
+        keys.address()
+    secret.write_text("open sesame\n", encoding="utf-8")
+    assert keys.address().password == "open sesame"
 
 
 def test_the_shared_secret_comes_from_a_file(tmp_path: Path) -> None:

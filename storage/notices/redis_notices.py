@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Notices over a channel of Redis, which carries the log entries too, so that nobody has to read them."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated, Any
+
+import msgspec
+
+from storage.commit_log import LogEntry
+from storage.notices.notice_counts import NoticeCounts
+from storage.notices.notices import Hear, Notice, without_entry
+from storage.notices.reconnection import Reconnection
+from storage.notices.redis_line import CONNECT_SECONDS, RedisAddress, RedisLine, open_line
+
+logger = logging.getLogger(__name__)
+
+# A larger entry is read from the database; Redis ends subscribers for whom more than some MiB gather.
+LARGEST_ENTRY = 4 * 1024 * 1024
+
+_VERSION = b"\x01"
+_Position = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class _Entry(msgspec.Struct, array_like=True, frozen=True):
+    base: _Position
+    upto: _Position
+    process: str
+    records: bytes
+    events: bytes | None
+
+
+class _Message(msgspec.Struct, array_like=True, frozen=True):
+    upto: _Position
+    processes: bool
+    entry: _Entry | None
+
+
+_decoder = msgspec.msgpack.Decoder(_Message)
+_encoder = msgspec.msgpack.Encoder()
+
+
+def message_of(notice: Notice) -> bytes:
+    """The bytes that say `notice`: the version of the format, then MessagePack."""
+    entry = notice.entry
+    if entry is not None and len(entry.records) + len(entry.events or b"") > LARGEST_ENTRY:
+        return message_of(without_entry(notice))
+    packed = None
+    if entry is not None:
+        packed = _Entry(entry.base, entry.upto, entry.process, entry.records, entry.events)
+    return _VERSION + _encoder.encode(_Message(notice.upto, notice.processes, packed))
+
+
+def notice_of(message: object) -> Notice | None:
+    """What a message says; None: it is none of this version's."""
+    if not isinstance(message, bytes) or not message.startswith(_VERSION):
+        return None
+    try:
+        read = _decoder.decode(memoryview(message)[len(_VERSION) :])
+    except msgspec.DecodeError:
+        return None
+    entry = read.entry
+    if entry is None:
+        return Notice(upto=read.upto, processes=read.processes)
+    if entry.base >= entry.upto:
+        return None
+    carried = LogEntry(entry.base, entry.upto, entry.process, entry.records, entry.events)
+    return Notice(upto=read.upto, entry=carried, processes=read.processes)
+
+
+class RedisNotices:
+    """Notices over one channel, which all processes of one homeserver share and nobody else knows.
+
+    Whoever may publish on it can make the processes believe anything: it must be as well guarded as the
+    database.
+    """
+
+    carries_entries = True
+
+    def __init__(
+        self, *, address: RedisAddress, channel: str, reactor: Any, counts: NoticeCounts | None = None
+    ) -> None:
+        self._address = address
+        self._channel = channel
+        self._reactor = reactor
+        self._counts = counts or NoticeCounts()
+        self._reconnection: Reconnection[RedisLine] | None = None
+        self._warned = False
+
+    async def start(self, hear: Hear) -> None:
+        """Connect in the background and stay connected."""
+        self._reconnection = Reconnection(
+            medium="Redis",
+            connect=self._connect,
+            seconds=CONNECT_SECONDS,
+            hear=hear,
+            reactor=self._reactor,
+            counts=self._counts,
+        )
+
+    def tell(self, notice: Notice) -> None:
+        """Send `notice`, or drop it while the server is away or does not keep up."""
+        self._counts.told += 1
+        line = self._reconnection.line if self._reconnection is not None else None
+        if line is not None and line.publish(message_of(notice)):
+            self._counts.sent += 1
+        else:
+            self._counts.dropped += 1
+
+    async def stop(self) -> None:
+        """Close the connections."""
+        reconnection, self._reconnection = self._reconnection, None
+        if reconnection is not None:
+            await reconnection.stop()
+
+    async def _connect(self) -> RedisLine:
+        return await open_line(self._address, channel=self._channel, hear=self._heard, reactor=self._reactor)
+
+    def _heard(self, message: object) -> None:
+        if self._reconnection is None:
+            return
+        notice = notice_of(message)
+        if notice is not None:
+            self._reconnection.hear(notice)
+            return
+        self._counts.unreadable += 1
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "Unreadable notices on the channel %s of Redis: %s", self._channel, ascii(message)[:60]
+            )
