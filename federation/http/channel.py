@@ -127,9 +127,15 @@ class Channel(_HTTPChannel):  # type: ignore[misc]
             self.deadline = math.inf
         super().resumeProducing()
 
+    def let_go(self) -> None:
+        """Close the connection after its answer, or the next one; the site is stopping."""
+        # Before its headers are complete a request would be thrown away; they look at the site themselves.
+        if self.phase in (Phase.BODY, Phase.SERVING):
+            self.persistent = False
+
     def close(self) -> None:
-        """Close an idle connection now, another one after its answer."""
-        self.persistent = False
+        """Close an idle connection now, another one after its answer; the site is stopping."""
+        self.let_go()
         if self.phase is Phase.IDLE:
             self.expire()
 

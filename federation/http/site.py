@@ -128,7 +128,7 @@ class Site(_HTTPFactory):  # type: ignore[misc]
         """Close each connection after its next answer, also those that are idle until then."""
         self.stopping = True
         for channel in self._channels:
-            channel.persistent = False
+            channel.let_go()
 
     def drain(self) -> Deferred[None]:
         """Close idle connections, the others after their answers; fires when none is left."""

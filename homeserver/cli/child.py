@@ -92,7 +92,7 @@ class Lifeline:
     def __init__(self, *, reactor: Any, cut: Callable[[], object]) -> None:
         self._reactor = reactor
         self._cut = cut
-        os.set_blocking(LIFELINE, False)
+        self._ended = False
         reactor.addReader(self)
 
     def fileno(self) -> int:
@@ -105,15 +105,14 @@ class Lifeline:
 
     def doRead(self) -> None:  # noqa: N802
         """The pipe can be read: the parent never writes, so this is its end."""
-        try:
-            if os.read(LIFELINE, 1):
-                return
-        except BlockingIOError:
-            return
-        except OSError:
-            pass
-        self._reactor.removeReader(self)
-        self._cut()
+        self._end()
 
-    def connectionLost(self, reason: Failure) -> None:  # noqa: N802
-        """The reactor ends."""
+    def connectionLost(self, reason: Failure) -> None:  # noqa: ARG002, N802
+        """The pipe is at its end, which some reactors tell this way; or the reactor stops."""
+        self._end()
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._reactor.removeReader(self)
+            self._cut()

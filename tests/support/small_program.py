@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program `trellis` around a server small enough to steer: for tests of the command line alone.
 
-Run as `python -m tests.support.small_program`. The server answers `/` at once, `/slow` after a second and
-`/never` not at all. TRELLIS_TEST_FAULT makes the start fail (`database`, `bug`), hang (`hang`) or the stop
-hang (`stuck`, `thread`).
+Run as `python -m tests.support.small_program`. The server answers `/` at once, `/pid` with its process id,
+`/slow` after a second and `/never` not at all. TRELLIS_TEST_FAULT makes the start fail (`database`, `bug`, or
+`second`: only that of the second of several processes), hang (`hang`) or the stop hang (`stuck`, `thread`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from twisted.internet.task import deferLater
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
+from federation.http.passed_port import PassedPort
+from homeserver.cli.child import Place
 from homeserver.cli.program import run_program
 from homeserver.config.config import Config
 from storage.engine.errors import DatabaseUnavailable
@@ -29,7 +31,7 @@ FAULT = os.environ.get("TRELLIS_TEST_FAULT", "")
 
 
 class Pages(Resource):
-    """`/`, `/slow` and `/never`."""
+    """`/`, `/pid`, `/slow` and `/never`."""
 
     isLeaf = True  # noqa: N815
 
@@ -40,6 +42,8 @@ class Pages(Resource):
     def render_GET(self, request: Any) -> Any:  # noqa: N802
         if request.path == b"/":
             return b"here\n"
+        if request.path == b"/pid":
+            return str(os.getpid()).encode()
         finished: Deferred[None] = request.notifyFinish()
         self.in_flight.add(finished)
         finished.addBoth(lambda _: self.in_flight.discard(finished))
@@ -49,16 +53,26 @@ class Pages(Resource):
 
 
 class SmallServer:
-    """Listens on the first address of each listener."""
+    """Listens on the first address of each listener, or on the sockets that its parent has opened."""
 
-    def __init__(self, config: Config, _reactor: Any) -> None:
+    def __init__(self, config: Config, _reactor: Any, place: Place | None = None) -> None:
         self._config = config
+        self._place = place
         self._pages = Pages()
         self._ports: list[Any] = []
 
     @property
     def addresses(self) -> list[str]:
-        return [f"http://{port.getHost().host}:{port.getHost().port}" for port in self._ports]
+        return [
+            f"http://{host}:{number}"
+            for port in self._ports
+            for host, number in [
+                port.address if isinstance(port, PassedPort) else (port.getHost().host, port.getHost().port)
+            ]
+        ]
+
+    def reload_certificates(self) -> None:
+        print(f"{os.getpid()} was told to reload", flush=True)
 
     async def start(self) -> None:
         if FAULT == "database":
@@ -68,6 +82,12 @@ class SmallServer:
         if FAULT == "hang":
             print("starting", flush=True)
             await Deferred()
+        if self._place is not None:
+            if FAULT == "second" and self._place.number == 2:
+                raise DatabaseUnavailable("the second finds no database")
+            for descriptor in (one for sockets in self._place.sockets.values() for one in sockets):
+                self._ports.append(PassedPort(descriptor, Site(self._pages), reactor=reactor))
+            return
         for listener in self._config.listeners.listeners:
             interface = listener.bind_addresses[0]
             self._ports.append(reactor.listenTCP(listener.port, Site(self._pages), interface=interface))

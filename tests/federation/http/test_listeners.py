@@ -21,6 +21,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
 from federation.http.admission import Admission
+from federation.http.channel import Phase
 from federation.http.dispatch import Dispatch
 from federation.http.endpoint import Auth, Call, Endpoint, Json, JsonObject, Requester
 from federation.http.listeners import Listeners
@@ -409,6 +410,70 @@ def test_idle_connections_are_closed(opened: Opened) -> None:
         assert connection.sock.recv(1) == b""
 
 
+# Draining: others go on
+
+
+def draining(opened: Opened, linger: float) -> Callable[[], float]:
+    """Begin to drain; returns what waits for its end and says how long it took."""
+    began = time.monotonic()
+    thread = threading.Thread(
+        target=lambda: in_reactor(
+            opened.listeners.drain_softly(linger=linger, end_long_polls=opened.endpoints.end_polls)
+        )
+    )
+    thread.start()
+    while not opened.listeners.draining:
+        time.sleep(0.005)
+
+    def wait() -> float:
+        thread.join(20)
+        return time.monotonic() - began
+
+    return wait
+
+
+def test_an_idle_connection_brings_one_more_request(opened: Opened) -> None:
+    ((host, port),) = opened.open(Listener(port=0))
+    with contextlib.closing(http.client.HTTPConnection(host, port, timeout=10)) as connection:
+        connection.request("GET", "/address")
+        assert connection.getresponse().read()
+        wait = draining(opened, 10)
+        time.sleep(0.2)
+        connection.request("GET", "/address")
+        answer = connection.getresponse()
+        assert answer.status == 200
+        assert answer.headers["Connection"] == "close"
+        assert answer.read()
+        assert wait() < 5  # nobody is left
+
+
+def test_connections_that_stay_idle_are_closed_by_the_stop(opened: Opened) -> None:
+    ((host, port),) = opened.open(Listener(port=0))
+    with contextlib.closing(http.client.HTTPConnection(host, port, timeout=10)) as connection:
+        connection.request("GET", "/address")
+        connection.getresponse().read()
+        assert 0.4 <= draining(opened, 0.4)() < 3
+        connection.sock.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            connection.sock.recv(1)
+        assert opened.stop() < 4
+        assert connection.sock.recv(1) == b""
+
+
+def test_long_polls_end_and_a_socket_of_ones_own_accepts_while_the_server_drains(opened: Opened) -> None:
+    ((host, port),) = opened.open(Listener(port=0))
+    poll = opened.in_background("GET", "/poll", port)
+    with socket.create_connection((host, port)):  # keeps the drain going
+        wait = draining(opened, 0.5)
+        answer = poll()
+        assert answer.json == {"polled": True}
+        assert answer.headers["connection"] == "close"
+        late = Client(host, port).get("/address")
+        assert late.status == 200
+        assert late.headers["connection"] == "close"
+        assert wait() < 3
+
+
 def test_what_hangs_is_cut(opened: Opened, caplog: pytest.LogCaptureFixture) -> None:
     ((_, port),) = opened.open(Listener(port=0))
     hanging = opened.in_background("PUT", "/hang", port)
@@ -432,6 +497,21 @@ def test_a_request_that_is_still_being_sent(opened: Opened) -> None:
             received += data
         stopping.join(10)
     assert received.endswith(b'{"slow":true}')
+
+
+def test_a_request_whose_first_line_is_still_being_sent(opened: Opened) -> None:
+    ((host, port),) = opened.open(Listener(port=0))
+    with socket.create_connection((host, port), 10) as connection:
+        connection.sendall(b"GET /addr")
+        site = opened.listeners._sites[0]
+        while not any(channel.phase is Phase.HEADERS for channel in site._channels):
+            time.sleep(0.01)
+        stopping = threading.Thread(target=opened.stop)
+        stopping.start()
+        wait_until_refused(host, port)
+        connection.sendall(b"ess HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")
+        stopping.join(10)
 
 
 def wait_until_refused(host: str, port: int) -> None:
