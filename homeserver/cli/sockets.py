@@ -2,7 +2,8 @@
 """Which listeners several processes share, and which each of them has for itself.
 
 What clients connect to is shared. A listener for metrics alone tells of one process, so each has its own: the
-first process the port of the configuration, each further one the next port.
+first process the port of the configuration, each further one the next port. The same holds for the port at
+which the processes reach each other.
 """
 
 from __future__ import annotations
@@ -38,7 +39,14 @@ def config_of_process(config: Config, number: int) -> Config:
     listeners = tuple(
         _own(listener, number) if is_own(listener) else listener for listener in config.listeners.listeners
     )
-    return attrs.evolve(config, listeners=attrs.evolve(config.listeners, listeners=listeners))
+    link = config.processes.processes
+    if link.port:
+        link = attrs.evolve(link, port=link.port + number - 1)
+    return attrs.evolve(
+        config,
+        listeners=attrs.evolve(config.listeners, listeners=listeners),
+        processes=attrs.evolve(config.processes, processes=link),
+    )
 
 
 def _own(listener: ConfiguredListener, number: int) -> ConfiguredListener:
@@ -51,11 +59,15 @@ def _own(listener: ConfiguredListener, number: int) -> ConfiguredListener:
 def check_own_ports(config: Config, processes: int) -> None:
     """Raises Problem where a port of a further process is none, or is taken by the configuration."""
     taken = {listener.port for listener in config.listeners.listeners if not is_own(listener)}
-    for ports in own_ports(config, processes):
+    link = config.processes.processes.port
+    wanted = [("listeners", "listener for metrics on", ports) for ports in own_ports(config, processes)]
+    if link:
+        wanted.append(("processes", "link between them on", range(link, link + processes)))
+    for key, what, ports in wanted:
         clash = next((port for port in ports if port in taken or port > _LARGEST_PORT), None)
         if clash is not None:
             raise Problem(
-                f"listeners: with {processes} processes the listener for metrics on port {ports[0]} "
+                f"{key}: with {processes} processes the {what} port {ports[0]} "
                 f"takes the ports {ports[0]} to {ports[-1]}, but {clash} is not free; choose another port"
             )
         taken.update(ports)

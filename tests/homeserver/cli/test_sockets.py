@@ -60,6 +60,19 @@ def test_what_clients_reach_is_shared_and_metrics_are_each_process_s_own(tmp_pat
     ]
 
 
+def test_the_port_at_which_processes_reach_each_other_is_each_one_s_own(tmp_path: Path) -> None:
+    for port, expected in ((7000, 7002), (0, 0)):
+        read = config(tmp_path, CLIENT, processes={"port": port})
+        assert config_of_process(read, 3).processes.processes.port == expected
+        assert config_of_process(read, 1).processes.processes.port == port
+
+
+def test_a_link_port_that_a_listener_has(tmp_path: Path) -> None:
+    read = config(tmp_path, {**CLIENT, "port": 7001}, processes={"port": 7000})
+    with pytest.raises(Problem, match=r"processes: with 2 processes .* 7000 to 7001, but 7001 is not free"):
+        check_own_ports(read, 2)
+
+
 def test_any_free_port_stays_any(tmp_path: Path) -> None:
     read = config(tmp_path, {**METRICS, "port": 0})
     assert config_of_process(read, 3).listeners.listeners[0].port == 0
