@@ -153,7 +153,7 @@ class _Subscriber(_Connected, txredisapi.SubscriberProtocol):  # type: ignore[mi
 
 
 class _Factory(Factory):
-    """Makes one connection. txredisapi tells its factory of each; nobody here needs to know."""
+    """Makes one connection."""
 
     noisy = False
 
@@ -165,12 +165,6 @@ class _Factory(Factory):
         protocol = self._make()
         protocol.factory = self
         return protocol
-
-    def addConnection(self, _connection: Any) -> None:  # noqa: N802
-        """Called by txredisapi before 1.6."""
-
-    def delConnection(self, _connection: Any) -> None:  # noqa: N802
-        """Called by txredisapi before 1.6."""
 
 
 class RedisLine:
