@@ -191,10 +191,16 @@ def test_all_are_replaced_one_after_the_other(front: Callable[..., Running]) -> 
     ]
 
 
-def test_nothing_is_replaced_by_what_could_not_start(front: Callable[..., Running], config: Path) -> None:
+def test_a_hang_up_is_passed_on_and_nothing_replaced_by_what_could_not_start(
+    front: Callable[..., Running], config: Path
+) -> None:
     running = front()
     running.until_ready()
     before = running.children()
+    running.process.send_signal(signal.SIGHUP)
+    running.until(lambda: len(running.lines["out"]) == 3)
+    assert sorted(running.lines["out"][1:]) == sorted(f"{pid} was told to reload\n" for pid in before)
+    assert running.children() == before
     good = config.read_text(encoding="utf-8")
     for bad, words in (
         (good.replace('"port": 0', '"port": "http"'), "no process is replaced: .*listeners"),
@@ -204,16 +210,6 @@ def test_nothing_is_replaced_by_what_could_not_start(front: Callable[..., Runnin
         running.process.send_signal(signal.SIGUSR1)
         running.until(lambda words=words: re.search(words, "".join(running.lines["log"])))
     assert running.children() == before
-
-
-def test_a_hang_up_is_passed_on(front: Callable[..., Running]) -> None:
-    running = front()
-    running.until_ready()
-    children = running.children()
-    running.process.send_signal(signal.SIGHUP)
-    running.until(lambda: len(running.lines["out"]) == 3)
-    assert sorted(running.lines["out"][1:]) == sorted(f"{pid} was told to reload\n" for pid in children)
-    assert running.children() == children
 
 
 # Starts that fail
@@ -264,14 +260,21 @@ def test_a_start_that_hangs_can_be_stopped(front: Callable[..., Running]) -> Non
             {"listeners": [{**LISTENER, "port": 9001}, {"port": 9000, "type": "metrics"}]},
             "takes the ports 9000 to 9001, but 9001 is not free",
         ),
-        ({"listeners": [{**LISTENER, "bind_addresses": ["192.0.2.1"]}]}, "this machine has no such address"),
     ],
 )
 def test_a_configuration_that_does_not_do_is_one_line(
-    trellis: Any, config: Path, changes: dict[str, Any], words: str
+    at_once: Any, config: Path, changes: dict[str, Any], words: str
 ) -> None:
     write(config, **changes)
-    done = trellis("run", "--processes", "2")
+    check_one_line(at_once("run", "--processes", "2"), words)
+
+
+def test_a_port_that_cannot_be_opened_is_one_line(trellis: Any, config: Path) -> None:
+    write(config, listeners=[{**LISTENER, "bind_addresses": ["192.0.2.1"]}])
+    check_one_line(trellis("run", "--processes", "2"), "this machine has no such address")
+
+
+def check_one_line(done: subprocess.CompletedProcess[str], words: str) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("trellis: ")
     assert words in done.stderr
