@@ -9,10 +9,11 @@ import pytest
 
 from tests.contract.scenario import Scenario, prepare
 from tests.contract.server import RunningServer, running
+from tests.support.databases import CLIENT_ENGINES
 from tests.support.reactor import in_reactor
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=CLIENT_ENGINES)
 def server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
     """A running server, with registration open and without rate limits, on each engine in turn."""
     with running(request.param) as server:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import secrets
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,10 +17,10 @@ from twisted.internet import reactor
 from federation.http.endpoint import Endpoint
 from homeserver.app import Homeserver
 from homeserver.config.config import Config, read_config
-from storage.engine.database import Dialect
 from tests.contract.connection import Connection
 from tests.contract.loopback import Loopback
-from tests.support.databases import postgres_server
+from tests.support.balancer import balancer
+from tests.support.databases import TWO, postgres_server
 from tests.support.postgres_cluster import run_sql
 from tests.support.reactor import in_reactor
 
@@ -30,7 +30,7 @@ UNLIMITED = {"per_second": 1_000_000, "burst_count": 1_000_000}
 
 @attrs.frozen
 class RunningServer:
-    """A server to make requests to; `homeserver` is what was started."""
+    """A server to make requests to; `homeserver` is what was started, or the first of two."""
 
     connection: Connection
     homeserver: Homeserver
@@ -42,24 +42,40 @@ def all_endpoints(homeserver: Homeserver) -> Iterable[Endpoint]:
 
 
 @contextmanager
-def running(engine: Dialect) -> Iterator[RunningServer]:
+def running(engine: str) -> Iterator[RunningServer]:
     """Start a server for the tests of one module, with registration open and no rate limits, and stop it.
 
-    Skips the tests, or in CI fails them, where there is no PostgreSQL.
+    With the engine `TWO` it is two that share a database, behind a balancer. Skips the tests, or in CI fails
+    them, where there is no PostgreSQL.
     """
-    with tempfile.TemporaryDirectory() as path, _database(engine, Path(path)) as database:
-        homeserver = Homeserver(_config(Path(path), database), reactor)
-        connection = None
-        try:
-            in_reactor(homeserver.start())
-            port = urlsplit(homeserver.addresses[0]).port
-            assert port is not None
-            connection = in_reactor(_connect(port))
-            yield RunningServer(connection=connection, homeserver=homeserver)
-        finally:
-            if connection is not None:
-                in_reactor(connection.close())
-            in_reactor(homeserver.stop())
+    with (
+        tempfile.TemporaryDirectory() as path,
+        _database(engine, Path(path)) as database,
+        ExitStack() as stack,
+    ):
+        config = _config(Path(path), database, several=engine == TWO)
+        homeservers = [stack.enter_context(_started(config)) for _ in range(2 if engine == TWO else 1)]
+        ports = [_port(homeserver) for homeserver in homeservers]
+        port = ports[0] if len(ports) == 1 else stack.enter_context(balancer(ports)).port
+        connection = in_reactor(_connect(port))
+        stack.callback(lambda: in_reactor(connection.close()))
+        yield RunningServer(connection=connection, homeserver=homeservers[0])
+
+
+@contextmanager
+def _started(config: Config) -> Iterator[Homeserver]:
+    homeserver = Homeserver(config, reactor)
+    try:
+        in_reactor(homeserver.start())
+        yield homeserver
+    finally:
+        in_reactor(homeserver.stop())
+
+
+def _port(homeserver: Homeserver) -> int:
+    port = urlsplit(homeserver.addresses[0]).port
+    assert port is not None
+    return port
 
 
 async def _connect(port: int) -> Loopback:
@@ -67,7 +83,7 @@ async def _connect(port: int) -> Loopback:
 
 
 @contextmanager
-def _database(engine: Dialect, directory: Path) -> Iterator[dict[str, Any]]:
+def _database(engine: str, directory: Path) -> Iterator[dict[str, Any]]:
     """Make an empty database and give the setting that leads to it."""
     if engine == "sqlite":
         yield {"name": "sqlite3", "args": {"database": str(directory / "homeserver.db")}}
@@ -82,7 +98,7 @@ def _database(engine: Dialect, directory: Path) -> Iterator[dict[str, Any]]:
         run_sql(everywhere, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
-def _config(directory: Path, database: dict[str, Any]) -> Config:
+def _config(directory: Path, database: dict[str, Any], *, several: bool) -> Config:
     listener = {
         "port": 0,
         "bind_addresses": ["127.0.0.1"],
@@ -97,6 +113,7 @@ def _config(directory: Path, database: dict[str, Any]) -> Config:
         "enable_registration": True,
         "enable_registration_without_verification": True,
         "trusted_key_servers": [],
+        "processes": {"enabled": several},
     }
     limits = read_config(settings, base=directory).rate_limits.by_name()
     return read_config({**settings, **_unlimited(limits)}, base=directory)

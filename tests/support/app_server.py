@@ -11,20 +11,19 @@ from typing import Any
 from urllib.parse import quote
 
 import attrs
-from twisted.internet import reactor
 
 from federation.http.endpoint import Endpoint, Requester
-from homeserver.composition.ground import Ground, build_ground
+from homeserver.composition.ground import Ground
 from homeserver.composition.reading import reading_endpoints
 from homeserver.composition.rooms import writing_endpoints
 from homeserver.composition.user_data import build_propagation, profile_endpoints, user_data_endpoints
-from homeserver.config.config import read_config
 from homeserver.rooms.turns import Turns
 from storage.accounts import Account
 from storage.engine.database import Database
 from storage.persist import Unit
 from storage.stores import Storage
-from tests.support.http import Response, Server, serve
+from tests.support.http import Response, Server
+from tests.support.process_sets import first_of, serve_grounds, start_grounds, stop_grounds
 from tests.support.reactor import in_reactor
 from tests.support.room_server import CLIENT, User, ok
 
@@ -66,7 +65,7 @@ class AppServer:
     """A running server."""
 
     server: Server
-    ground: Ground
+    grounds: Sequence[Ground]
     tokens: Mapping[str, Requester]
 
     def __getattr__(self, name: str) -> Reader:
@@ -74,6 +73,11 @@ class AppServer:
         if name not in self.tokens:
             raise AttributeError(name)
         return Reader(self.server.client(name), self.tokens[name])
+
+    @property
+    def ground(self) -> Ground:
+        """What the first set of components stands on."""
+        return first_of(self.grounds)
 
     @property
     def storage(self) -> Storage:
@@ -100,14 +104,13 @@ class AppServer:
 def app_server(database: Database, **settings: Any) -> Iterator[AppServer]:
     """Serve over `database`, with further `settings` of the configuration."""
     with tempfile.TemporaryDirectory() as directory:
-        config = read_config({"server_name": SERVER, **settings}, base=Path(directory))
-        ground = build_ground(config, reactor, database)
-        tokens = in_reactor(_start(ground))
-        with serve(in_reactor(_endpoints(ground)), tokens=tokens) as server:
+        grounds = in_reactor(start_grounds({"server_name": SERVER, **settings}, Path(directory), database))
+        tokens = in_reactor(_tokens(grounds[0]))
+        with serve_grounds(grounds, lambda ground: in_reactor(_endpoints(ground)), tokens) as server:
             try:
-                yield AppServer(server, ground, tokens)
+                yield AppServer(server, grounds, tokens)
             finally:
-                in_reactor(_stop(ground))
+                in_reactor(stop_grounds(grounds))
 
 
 async def _endpoints(ground: Ground) -> Sequence[Endpoint]:
@@ -122,8 +125,7 @@ async def _endpoints(ground: Ground) -> Sequence[Endpoint]:
     )
 
 
-async def _start(ground: Ground) -> dict[str, Requester]:
-    await ground.feed.start()
+async def _tokens(ground: Ground) -> dict[str, Requester]:
     ids = {name: f"@{name}:{SERVER}" for name in (*USERS, "dora", "guest", "admin")}
     numbers = await ground.storage.strings.intern(ids.values())
     tokens = {
@@ -140,11 +142,3 @@ async def _start(ground: Ground) -> dict[str, Requester]:
     accounts = [Account(requester.user, created_ts=1) for requester in strangers]
     await ground.write_queue.submit(Unit(records=accounts))
     return tokens
-
-
-async def _stop(ground: Ground) -> None:
-    ground.feed.waiting.close()
-    await ground.typists.end()
-    await ground.write_queue.stop()
-    await ground.background.stop()
-    await ground.workers.close()

@@ -38,6 +38,7 @@ defaults
     retries 3
     retry-on conn-failure empty-response
     option redispatch 1
+    option abortonclose
     timeout connect 2s
     timeout client {timeout}s
     timeout server {timeout}s

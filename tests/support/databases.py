@@ -3,8 +3,9 @@
 
 `database` is an open one; `database_home` is where it lies, for tests that open it several times or from
 another process; `database_homes` makes more, with another schema or on a cluster of one's own. Each of them
-runs a test once for SQLite and once for PostgreSQL. The server is that of the DSN in TRELLIS_TEST_POSTGRES,
-else a throw-away one made from the installed binaries.
+runs a test once for SQLite and once for PostgreSQL; where the fixture `engine` has the values of
+`CLIENT_ENGINES`, also for two sets of components that share a database on PostgreSQL. The server is that of
+the DSN in TRELLIS_TEST_POSTGRES, else a throw-away one made from the installed binaries.
 """
 
 from __future__ import annotations
@@ -39,6 +40,16 @@ from tests.support.postgres_cluster import (
 )
 from tests.support.postgres_pool import PostgresPool
 from tests.support.reactor import in_reactor
+from tests.support.shared_database import SharedDatabase
+
+ENGINES = ("sqlite", "postgresql")
+TWO = "postgresql-two"
+"""PostgreSQL, and two sets of components that share it."""
+CLIENT_ENGINES = (*ENGINES, TWO)
+"""For tests that are clients of the server."""
+
+one_set = pytest.mark.parametrize("engine", ENGINES)
+"""Marks a test that is about a single set of components, among those that run with `CLIENT_ENGINES`."""
 
 _numbers = itertools.count(1)
 _sqlite_templates: dict[str, Path] = {}
@@ -176,15 +187,14 @@ def _quietly(clean_up: Callable[[], None]) -> None:
         clean_up()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest) -> Dialect:
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
     """Each engine in turn."""
-    chosen: Dialect = request.param
-    return chosen
+    return str(request.param)
 
 
 @pytest.fixture
-def database_homes(engine: Dialect, tmp_path: Path) -> Iterator[Callable[..., DatabaseHome]]:
+def database_homes(engine: str, tmp_path: Path) -> Iterator[Callable[..., DatabaseHome]]:
     """Makes empty databases: `database_homes(schema=…, migrated=False, cluster=…)`, all of them optional."""
     homes: list[DatabaseHome] = []
 
@@ -222,9 +232,13 @@ def database_home(database_homes: Callable[..., DatabaseHome]) -> DatabaseHome:
 
 
 @pytest.fixture
-def database(database_home: DatabaseHome) -> Database:
-    """A fresh open database with the homeserver's schema."""
-    return in_reactor(database_home.open())
+def database(database_home: DatabaseHome, engine: str) -> Database:
+    """A fresh open database with the homeserver's schema; a `SharedDatabase` for two sets of components."""
+    if engine != TWO:
+        return in_reactor(database_home.open())
+    databases = tuple(in_reactor(database_home.open()) for _ in range(2))
+    shared: Any = SharedDatabase(databases, database_home.configuration())
+    return shared
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import contextlib
 import gzip
 import http.client
 import json
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -130,8 +130,12 @@ def serve(
     assume: Callable[[Requester, str | None, str | None], Awaitable[Requester]] | None = None,
     seen: Callable[[Requester, Request], None] | None = None,
     x_forwarded: bool = False,
+    build_service: Callable[[Sequence[Endpoint], Admission], Service] | None = None,
 ) -> Iterator[Server]:
-    """Serve `endpoints`; without `authenticate`, the access tokens are those of `tokens`."""
+    """Serve `endpoints`; without `authenticate`, the access tokens are those of `tokens`.
+
+    `build_service`: as the composition root does it for one of several processes.
+    """
 
     async def known(token: str) -> Requester:
         if token not in tokens:
@@ -139,7 +143,7 @@ def serve(
         return tokens[token]
 
     admission = Admission(authenticate=authenticate or known, limit=limit, assume=assume, seen=seen)
-    service = Service(dispatch=Dispatch(endpoints), admission=admission)
+    service = (build_service or _build_service)(tuple(endpoints), admission)
     site = Site(reactor=reactor, service=service, x_forwarded=x_forwarded)
 
     async def listen() -> Any:
@@ -156,3 +160,7 @@ def serve(
         yield Server(site, port.getHost().port)
     finally:
         in_reactor(stop())
+
+
+def _build_service(endpoints: Sequence[Endpoint], admission: Admission) -> Service:
+    return Service(dispatch=Dispatch(endpoints), admission=admission)

@@ -11,13 +11,11 @@ from typing import Any
 from urllib.parse import quote
 
 import attrs
-from twisted.internet import reactor
 
-from federation.http.endpoint import Endpoint, Requester
+from federation.http.endpoint import Requester
 from homeserver.accounts.limits import Limits
-from homeserver.composition.ground import Ground, build_ground
+from homeserver.composition.ground import Ground
 from homeserver.composition.rooms import writing_endpoints
-from homeserver.config.config import read_config
 from homeserver.feed.feed import Feed
 from storage.engine.database import Database
 from storage.event import StoredEvent
@@ -25,7 +23,8 @@ from storage.events import BEGINNING, END
 from storage.persist import Unit
 from storage.stores import Storage
 from storage.write_queue import Committed
-from tests.support.http import Client, Response, Server, serve
+from tests.support.http import Client, Response, Server
+from tests.support.process_sets import first_of, serve_grounds, start_grounds, stop_grounds
 from tests.support.reactor import in_reactor
 
 SERVER = "a.example"
@@ -35,12 +34,22 @@ USERS = ("alice", "bob", "carol", "dan", "admin", "sam", "bridge")
 
 @attrs.frozen
 class Parts:
-    """The components, and what was committed, in order."""
+    """The sets of components, one but for tests of several, and what was committed, in order."""
 
-    ground: Ground
-    committed: list[Committed]
+    grounds: Sequence[Ground]
+    _committed: list[Committed]
     tokens: Mapping[str, Requester]
-    endpoints: tuple[Endpoint, ...]
+
+    @property
+    def committed(self) -> list[Committed]:
+        """What the first set has heard of."""
+        first_of(self.grounds)
+        return self._committed
+
+    @property
+    def ground(self) -> Ground:
+        """What the first set stands on."""
+        return first_of(self.grounds)
 
     @property
     def storage(self) -> Storage:
@@ -59,13 +68,10 @@ async def parts_over(
     """The components over `database`, as the composition root builds them, with a key in `directory`."""
     settings = {"server_name": SERVER, "forget_rooms_on_leave": forget_on_leave}
     committed: list[Committed] = []
-    config = read_config(settings, base=directory)
-    ground = build_ground(config, reactor, database, followers=[committed.extend])
+    grounds = await start_grounds(settings, directory, database, followers=[committed.extend])
     if limits is not None:
-        ground = attrs.evolve(ground, limits=limits)
-    await ground.feed.start()
-    tokens = await _tokens(ground.storage)
-    return Parts(ground, committed, tokens, writing_endpoints(ground))
+        grounds = tuple(attrs.evolve(ground, limits=limits) for ground in grounds)
+    return Parts(grounds, committed, await _tokens(grounds[0].storage))
 
 
 async def _tokens(storage: Storage) -> dict[str, Requester]:
@@ -170,6 +176,7 @@ class RoomServer:
         in_reactor(self._write(records, positions))
 
     async def _events(self, room_id: str) -> Sequence[StoredEvent]:
+        await self.parts.ground.latest()
         storage = self.parts.storage
         room = (await storage.strings.find([room_id]))[room_id]
         places = await storage.events.forwards(room, after=BEGINNING, before=END, limit=10_000)
@@ -188,15 +195,9 @@ def room_server(
     with tempfile.TemporaryDirectory() as directory:
         options = {"limits": limits, "forget_on_leave": forget_on_leave}
         parts = in_reactor(parts_over(database, Path(directory), **options))
-        with serve(parts.endpoints, tokens=parts.tokens) as server:
+        with serve_grounds(parts.grounds, writing_endpoints, parts.tokens) as server:
             yield RoomServer(server, parts)
-        in_reactor(_stop(parts.ground))
-
-
-async def _stop(ground: Ground) -> None:
-    await ground.write_queue.stop()
-    await ground.background.stop()
-    await ground.workers.close()
+        in_reactor(stop_grounds(parts.grounds))
 
 
 def ok(response: Response) -> Any:

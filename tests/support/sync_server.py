@@ -5,22 +5,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import attrs
-from twisted.internet import reactor
 
 from federation.http.endpoint import Endpoint, Requester
-from homeserver.composition.ground import Ground, build_ground
+from homeserver.composition.ground import Ground
 from homeserver.composition.reading import reading_endpoints
 from homeserver.composition.rooms import writing_endpoints
 from homeserver.composition.user_data import user_data_endpoints
-from homeserver.config.config import read_config
 from storage.engine.database import Database
-from tests.support.http import Server, serve
+from tests.support.http import Server
+from tests.support.process_sets import first_of, serve_grounds, start_grounds, stop_grounds
 from tests.support.reactor import in_reactor
 from tests.support.room_server import User, ok
 
@@ -92,8 +91,13 @@ class SyncServer:
     """A running server and its parts."""
 
     server: Server
-    ground: Ground
+    grounds: Sequence[Ground]
     tokens: Mapping[str, Requester]
+
+    @property
+    def ground(self) -> Ground:
+        """What the first set of components stands on."""
+        return first_of(self.grounds)
 
     def __getattr__(self, name: str) -> Client:
         """The user of this name; `alice2` is another device of Alice's."""
@@ -106,38 +110,29 @@ class SyncServer:
         return Client(self.server.client(name), self.tokens[name])
 
 
-async def _start(
-    database: Database, directory: Path
-) -> tuple[Ground, dict[str, Requester], tuple[Endpoint, ...]]:
-    config = read_config({"server_name": SERVER, "trusted_key_servers": []}, base=directory)
-    ground = build_ground(config, reactor, database)
+async def _tokens(ground: Ground) -> dict[str, Requester]:
     numbers = await ground.storage.strings.intern(user_id(name) for name in USERS)
-    tokens = {
+    return {
         name + suffix: Requester(
             user_id(name), numbers[user_id(name)], f"{name}{suffix}".upper(), 10 * i + len(suffix)
         )
         for i, name in enumerate(USERS, 1)
         for suffix in ("", "2")
     }
-    await ground.feed.start()
-    endpoints = (*writing_endpoints(ground), *reading_endpoints(ground), *user_data_endpoints(ground))
-    return ground, tokens, endpoints
 
 
-async def _stop(ground: Ground) -> None:
-    ground.feed.waiting.close()
-    await ground.typists.end()
-    await ground.write_queue.stop()
-    await ground.background.stop()
-    await ground.workers.close()
+def _endpoints(ground: Ground) -> tuple[Endpoint, ...]:
+    return (*writing_endpoints(ground), *reading_endpoints(ground), *user_data_endpoints(ground))
 
 
 @contextlib.contextmanager
 def sync_server(database: Database, directory: Path) -> Iterator[SyncServer]:
     """Serve over `database`, with a signing key in `directory`; several may follow each other."""
-    ground, tokens, endpoints = in_reactor(_start(database, directory))
+    settings = {"server_name": SERVER, "trusted_key_servers": []}
+    grounds = in_reactor(start_grounds(settings, directory, database))
     try:
-        with serve(endpoints, tokens=tokens) as server:
-            yield SyncServer(server, ground, tokens)
+        tokens = in_reactor(_tokens(grounds[0]))
+        with serve_grounds(grounds, _endpoints, tokens) as server:
+            yield SyncServer(server, grounds, tokens)
     finally:
-        in_reactor(_stop(ground))
+        in_reactor(stop_grounds(grounds))

@@ -14,6 +14,7 @@ import pytest
 from storage.aliases import DeletedAlias
 from storage.engine.database import Database, Transaction
 from storage.event_records import NewEvent
+from tests.support.databases import one_set
 from tests.support.reactor import in_reactor
 from tests.support.room_server import RoomServer, ok, refused, room_server
 
@@ -246,6 +247,7 @@ class Counting:
         return getattr(self.database, name)
 
 
+@one_set
 def test_a_send_into_a_warm_room_reads_nothing(database: Database) -> None:
     counting = Counting(database)
     with room_server(counting) as server:  # type: ignore[arg-type]

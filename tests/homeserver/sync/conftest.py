@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from storage.engine.database import Database
+from tests.support.databases import CLIENT_ENGINES
 from tests.support.sync_server import SyncServer, sync_server
+
+
+@pytest.fixture(params=CLIENT_ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """Each engine in turn, and two sets of components on one."""
+    return str(request.param)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from storage.engine.database import Database
+from tests.support.databases import one_set
 from tests.support.reactor import in_reactor
 from tests.support.room_server import ok, refused
 from tests.support.sync_server import Client, SyncServer, sync_path, sync_server
@@ -50,7 +51,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 def waiting(server: SyncServer) -> int:
     async def count() -> int:
-        return len(server.ground.feed.waiting)
+        return sum(len(ground.feed.waiting) for ground in server.grounds)
 
     return in_reactor(count())
 
@@ -305,6 +306,7 @@ def test_who_typed_before_a_restart_types_no_more(database: Database, tmp_path: 
         assert server.alice.sync(quiet)["rooms"]["join"] == {}
 
 
+@one_set
 def test_what_costs_no_look_at_the_database(server: SyncServer, monkeypatch: pytest.MonkeyPatch) -> None:
     room_id = server.bob.create_room(preset="public_chat")
     server.alice.join(room_id)
