@@ -37,6 +37,8 @@ from homeserver.metrics.exposition import Exposition
 from homeserver.metrics.reactor_lag import ReactorLag
 from homeserver.rooms.transactions import TRANSACTION_LIFETIME_MS
 from homeserver.rooms.turns import Turns
+from homeserver.sole_use import SoleUse
+from storage.commit_log import CommitLog
 from storage.engine.database import Database
 from storage.engine.opening import open_database
 
@@ -61,6 +63,7 @@ class Homeserver:
         self.lost: Deferred[str] = Deferred()
         self._listeners = Listeners(reactor=reactor, shares=None if place is None else place.shares)
         self._database: Database | None = None
+        self._use: SoleUse | None = None
         self._sharing: Sharing | None = None
         self._ground: Ground | None = None
         self._users: Users | None = None
@@ -85,9 +88,8 @@ class Homeserver:
         self._database = await open_database(
             config.database.database, reactor=reactor, observe=counts.work.observe
         )
-        if self._place is not None or config.processes.processes.enabled:
-            process = None if self._place is None else self._place.process
-            self._sharing = await open_sharing(config, reactor, lost=self.lost.callback, process=process)
+        if self._database.dialect == "postgresql":
+            await self._claim_database()
         self._ground = ground = build_ground(
             config, reactor, self._database, counts=counts, sharing=self._sharing
         )
@@ -106,10 +108,6 @@ class Homeserver:
         answer_others(ground, build_service(ground, self.endpoints, admission), propagation)
         if ground.shared is not None:
             await ground.shared.sharing.join(ground.shared.hear)
-            trimming = LogTrimming(
-                log=ground.shared.log, position=lambda: ground.feed.position, clock=reactor
-            )
-            ground.background.spawn("commit log trimming", trimming.run())
         await propagation.resume()
         self._listen(ground, admission)
         housekeeping = Housekeeping(
@@ -118,8 +116,31 @@ class Homeserver:
             clock=reactor,
         )
         ground.background.spawn("housekeeping", housekeeping.run())
+        if self._use is not None:
+            self._use.watch(ground.background)
+            log = CommitLog(self._database, process="")
+            trimming = LogTrimming(log=log, position=lambda: ground.feed.position, clock=reactor)
+            ground.background.spawn("commit log trimming", trimming.run())
         ground.background.spawn("last seen", users.last_seen.run())
         ground.background.spawn("expired sessions", users.authentication.run())
+
+    async def _claim_database(self) -> None:
+        """Serve alone on the database, or with others that do the same."""
+        config, reactor = self._config, self._reactor
+        shared = self._place is not None or config.processes.processes.enabled
+        self._use = await SoleUse.claimed(config.database.database, reactor, shared=shared, lost=self._lose)
+        if shared:
+            self._sharing = await open_sharing(
+                config,
+                reactor,
+                database=self._use.database,
+                lost=self._lose,
+                process=None if self._place is None else self._place.process,
+            )
+
+    def _lose(self, reason: str) -> None:
+        if not self.lost.called:
+            self.lost.callback(reason)
 
     def _listen(self, ground: Ground, admission: Admission) -> None:
         """Open all listeners."""
@@ -175,6 +196,8 @@ class Homeserver:
             users.passwords.stop()
         if sharing is not None:
             await sharing.close()
+        if self._use is not None:
+            await self._use.database.close()
         if self._database is not None:
             await self._database.close()
 

@@ -335,7 +335,7 @@ class CommitFollower:
             commit.then()
         self._lost(
             f"what was committed after position {self.position} is no longer in the log of commits, or it is"
-            " nothing that this version can read"
+            " nothing that this version can read: this process must start again"
         )
         self._awaited.give_up_all()
 

@@ -13,11 +13,14 @@ from homeserver.accounts.logins import Logins
 from homeserver.accounts.passwords import Passwords
 from homeserver.config.config import Config
 from storage.accounts import ChangedAccount
+from storage.commit_log import CommitLog
+from storage.engine.database import Database
 from storage.engine.opening import open_database
+from storage.logged_commits import LoggedCommits
 from storage.runtime.background import BackgroundTasks
 from storage.stores import Storage
 from storage.strings import Strings
-from storage.write_queue import WriteQueue
+from storage.write_queue import SharedCommits, WriteQueue
 
 
 class OpenedAccounts:
@@ -72,7 +75,12 @@ async def open_accounts(config: Config, reactor: Any) -> AsyncIterator[OpenedAcc
     storage = Storage.over(database)
     background = BackgroundTasks()
     write_queue = WriteQueue(
-        database=database, strings=storage.strings, clock=reactor, background=background, on_commit=()
+        database=database,
+        strings=storage.strings,
+        clock=reactor,
+        background=background,
+        on_commit=(),
+        shared=_told_to_servers(database),
     )
     passwords = Passwords(reactor=reactor, pepper=config.passwords.password_config.pepper)
     try:
@@ -83,6 +91,13 @@ async def open_accounts(config: Config, reactor: Any) -> AsyncIterator[OpenedAcc
         await write_queue.stop()
         await background.stop()
         await database.close()
+
+
+def _told_to_servers(database: Database) -> SharedCommits | None:
+    """By which the processes that serve on the database learn of what is written here."""
+    if database.dialect == "sqlite":
+        return None
+    return LoggedCommits(CommitLog(database, process="user"))
 
 
 def _accounts(

@@ -24,7 +24,7 @@ from homeserver.cli.children import command_of_this_program
 from homeserver.cli.files import add_config_option, chosen_config, make_data_directory
 from homeserver.cli.front import MOST_PROCESSES, Front, check_processes
 from homeserver.cli.logs import install_logging
-from homeserver.cli.problem import explained, one_line
+from homeserver.cli.problem import Problem, explained, one_line
 from homeserver.cli.process import collect_garbage_seldom, pid_file, raise_file_limit
 from homeserver.cli.sockets import check_passed_sockets, config_of_process
 from homeserver.config.config import Config
@@ -54,6 +54,10 @@ class Server(Protocol):
 
     def reload_certificates(self) -> None:
         """Read the certificates of TLS again, for new connections."""
+
+    @property
+    def lost(self) -> Deferred[str]:
+        """Fires, with the reason, when the server can only start again."""
 
     @property
     def addresses(self) -> Sequence[str]:
@@ -192,6 +196,7 @@ class Run:
 
     def _started(self, _result: None) -> None:
         self._starting = None
+        self._server.lost.addCallback(self._lost)
         collect_garbage_seldom()
         if self._place is None:
             self._announce()
@@ -213,6 +218,10 @@ class Run:
         if not (self._stop_asked and isinstance(failure.value, CancelledError)):
             self._failure = failure.value
         self._stop()
+
+    def _lost(self, reason: str) -> None:
+        self._failure = Problem(reason)
+        self._stop(reason)
 
     def _signalled(self, number: int, _frame: FrameType | None) -> None:
         self._reactor.callFromThread(self._stop, signal.Signals(number).name)

@@ -94,7 +94,6 @@ class SharedGround:
     sharing: Sharing
     follower: CommitFollower
     latest: LatestCommit
-    log: CommitLog
     leases: Leases
 
     async def caught_up(self) -> None:
@@ -203,9 +202,8 @@ def _shared_ground(
     foreign: ForeignWrites,
 ) -> SharedGround:
     """What follows the commits of all processes."""
-    log = CommitLog(database, process=sharing.process)
     follower = CommitFollower(
-        log=log,
+        log=CommitLog(database, process=sharing.process),
         notices=sharing.notices,
         listeners=listeners,
         of_others=foreign.heard,
@@ -219,7 +217,6 @@ def _shared_ground(
         sharing=sharing,
         follower=follower,
         latest=LatestCommit(database=database, follower=follower),
-        log=log,
         leases=Leases(database),
     )
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -15,11 +16,11 @@ from federation.processes.link_counts import LinkCounts
 from federation.processes.live_processes import LiveProcesses
 from homeserver.config.config import Config
 from storage.engine.database import Database
-from storage.engine.opening import open_database
 from storage.follow_counts import FollowCounts
 from storage.notices.notice_counts import NoticeCounts
 from storage.notices.notices import Notice, Notices
 from storage.notices.postgres_notices import PostgresNotices
+from storage.notices.redis_notices import RedisNotices
 from storage.processes import Processes
 from storage.runtime.background import BackgroundTasks
 
@@ -42,13 +43,12 @@ class SharingCounts:
 class Sharing:
     """The other processes, and the ways to them.
 
-    `database` is for heartbeats alone, which so never wait for a thread. `operations` are what others may ask
-    of this process, `on_change` hears when others come or go, and `on_position` where the position counter
-    stands; what is built later adds itself. `lost` ends the process, with a reason: it must start again.
+    `operations` are what others may ask of this process, `on_change` hears when others come or go, and
+    `on_position` where the position counter stands; what is built later adds itself. `lost` ends the process,
+    with a reason: it must start again.
     """
 
     process: str
-    database: Database
     live: LiveProcesses
     links: Links
     notices: Notices
@@ -86,31 +86,30 @@ class Sharing:
         """Tell nothing more and close the connections."""
         await self.notices.stop()
         await self.background.stop()
-        await self.database.close()
 
 
 async def open_sharing(
     config: Config,
     reactor: Any,
     *,
+    database: Database,
     lost: Callable[[str], None],
     process: str | None = None,
     counts: SharingCounts | None = None,
 ) -> Sharing:
     """Everything that the others are reached by; `process` is the id of this one if its parent has given one.
 
-    Raises `DatabaseUnavailable`.
+    `database` has one reader, for this alone. Raises `DatabaseUnavailable`.
     """
     counts = counts or SharingCounts()
     process = process or os.urandom(8).hex()
-    settings = attrs.evolve(config.database.database, readers=1)
-    database = await open_database(settings, reactor=reactor)
     processes = Processes(database)
     background = BackgroundTasks()
     operations: dict[str, Operation] = {}
     on_change: list[Callable[[], None]] = []
     on_position: list[Callable[[int], None]] = []
-    notices = _notices(config, reactor, counts.notices)
+    secret = await processes.secret(_SECRET)
+    notices = _notices(config, reactor, secret, counts.notices)
 
     def at_position(position: int) -> None:
         for listener in on_position:
@@ -127,14 +126,13 @@ async def open_sharing(
     )
     links = Links(
         process=process,
-        secret=await processes.secret(_SECRET),
+        secret=secret,
         operations=operations,
         reactor=reactor,
         counts=counts.links,
     )
     return Sharing(
         process=process,
-        database=database,
         live=live,
         links=links,
         notices=notices,
@@ -149,8 +147,13 @@ async def open_sharing(
     )
 
 
-def _notices(config: Config, reactor: Any, counts: NoticeCounts) -> Notices:
-    """Over the database."""
+def _notices(config: Config, reactor: Any, secret: bytes, counts: NoticeCounts) -> Notices:
+    """Over Redis where it is configured, else over the database."""
+    if config.redis.redis.enabled:
+        # A copy of the database under another secret, for trials, may use the same Redis.
+        channel = f"trellis:{config.server_name}:{hashlib.sha256(secret).hexdigest()[:16]}"
+        address = config.redis.redis.address()
+        return RedisNotices(address=address, channel=channel, reactor=reactor, counts=counts)
     return PostgresNotices(arguments=config.database.database.arguments, reactor=reactor, counts=counts)
 
 

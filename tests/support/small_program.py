@@ -71,6 +71,10 @@ class SmallServer:
             ]
         ]
 
+    @property
+    def lost(self) -> Deferred[str]:
+        return Deferred()
+
     def reload_certificates(self) -> None:
         print(f"{os.getpid()} was told to reload", flush=True)
 
