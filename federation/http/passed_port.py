@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 from typing import Any
@@ -97,6 +98,9 @@ class PassedPort:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
+                if error.errno == errno.EINVAL:  # whoever opened the socket has shut it down for all
+                    self.stopListening()
+                    return
                 logger.error("No connection can be accepted at present: %s", error.strerror or error)
                 self._accept_after(_PAUSE_SECONDS)
                 return

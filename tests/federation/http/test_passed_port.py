@@ -18,6 +18,7 @@ import attrs
 import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from federation.http.admission import Admission
 from federation.http.connection_shares import ConnectionShares
@@ -168,6 +169,27 @@ def test_what_the_others_leave_is_taken_all_the_same(
     with contextlib.ExitStack() as stack:
         for _ in range(40):
             get(stack.enter_context(socket.create_connection(listening.getsockname())))
+
+
+def test_a_socket_that_its_owner_shuts_down(
+    processes: list[Process], listening: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    processes[0].open(listening)
+    with socket.create_connection(listening.getsockname()) as connection:
+        get(connection)
+        listening.shutdown(socket.SHUT_RDWR)
+        in_reactor(deferred_turn())
+        get(connection)  # what is open goes on
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(listening.getsockname())
+    assert "No connection can be accepted" not in caplog.text
+    (port,) = processes[0].listeners._ports
+    assert port.port.fileno() == -1
+
+
+async def deferred_turn() -> None:
+    """Let the reactor look after its sockets."""
+    await deferLater(reactor, 0.05)  # type: ignore[arg-type]
 
 
 def test_a_process_that_drains_leaves_new_connections_to_the_others(
