@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""matrix-nio, a client library that others wrote, against a server that is a process of its own."""
+"""matrix-nio, a client library that others wrote, against a server that is a process of its own, or two."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.interop.environments import environment_with
-from tests.support.databases import DatabaseHome
+from tests.support.databases import CLIENT_ENGINES, TWO, DatabaseHome
 from tests.support.process import SERVER_NAME, ServerProcess
+from tests.support.server_processes import ServerProcesses
+
+Server = ServerProcess | ServerProcesses
 
 DRIVER = Path(__file__).with_name("nio_driver.py")
 STEPS = 30
@@ -23,23 +26,32 @@ def interpreter() -> Path:
     return environment_with("matrix-nio")
 
 
+@pytest.fixture(params=CLIENT_ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """Each engine in turn, and two processes on one."""
+    return str(request.param)
+
+
 @pytest.fixture
-def server(database_home: DatabaseHome, tmp_path: Path) -> Iterator[ServerProcess]:
-    """A server on which anybody may register."""
-    server = ServerProcess(
+def server(engine: str, database_home: DatabaseHome, tmp_path: Path) -> Iterator[Server]:
+    """A server on which anybody may register; two processes take turns at the requests of `TWO`."""
+    kind = ServerProcesses if engine == TWO else ServerProcess
+    server = kind(
         tmp_path / "server",
         database_home.configuration(),
         enable_registration=True,
         enable_registration_without_verification=True,
     )
-    server.start()
-    yield server
-    server.remove()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
 
 
 @pytest.mark.interop
 @pytest.mark.timeout(400)
-def test_two_people_chat(interpreter: Path, server: ServerProcess) -> None:
+def test_two_people_chat(interpreter: Path, server: Server) -> None:
     """Every step of the driver passes, and none of them made the server fail."""
     done = subprocess.run(
         [str(interpreter), str(DRIVER), server.url, SERVER_NAME],
