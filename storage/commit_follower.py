@@ -104,6 +104,11 @@ class CommitFollower:
         """Everything up to `position` is known from the database."""
         self.position = self._known = position
 
+    @property
+    def behind(self) -> int:
+        """How many positions are known to be taken by commits that are not yet taken in."""
+        return self._known - self.position
+
     # What the write queue asks for
 
     def writing(self, records: bytes, positions: int) -> tuple[Batch, Sequence[Row]]:

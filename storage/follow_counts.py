@@ -44,6 +44,6 @@ class FollowCounts:
         yield counter("commit_log_readings", "Times that the log of commits was read.", self.readings)
         yield counter(
             "unannounced_commits",
-            "Times that the position in the database showed commits of which no notice had come.",
+            "Times that the database showed a commit before a notice told of it.",
             self.unannounced,
         )

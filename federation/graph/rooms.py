@@ -6,7 +6,7 @@ from __future__ import annotations
 import secrets
 import string
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import attrs
 
@@ -40,6 +40,10 @@ class RoomGraphs:
     def in_memory(self) -> int:
         """How many rooms are in memory."""
         return len(self._rooms)
+
+    def room_ids(self) -> Iterable[str]:
+        """The ids of the rooms in memory."""
+        return (graph.room_id for graph in self._rooms.values())
 
     async def get(self, room_id: str) -> RoomGraph:
         """The graph of the room. Raises `RoomGone` where no such room is known."""

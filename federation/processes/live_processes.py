@@ -93,6 +93,11 @@ class LiveProcesses:
         """Whether no other process is alive."""
         return not self._view.peers
 
+    @property
+    def alive(self) -> int:
+        """How many processes are alive, this one included."""
+        return 1 + len(self._view.peers)
+
     def peers(self) -> Sequence[Peer]:
         """The others that are alive, those that drain too."""
         return tuple(self._view.peers.values())

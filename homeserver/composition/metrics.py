@@ -10,7 +10,7 @@ from functools import partial
 
 from prometheus_client.metrics_core import Metric
 
-from homeserver.composition.ground import Ground
+from homeserver.composition.ground import Ground, SharedGround
 from homeserver.metrics.reactor_lag import ReactorLag
 from storage.engine.work_counts import pool_metrics
 from storage.runtime.metrics import Metrics, counter, gauge, gauges
@@ -34,8 +34,31 @@ def build_metrics(ground: Ground, lag: ReactorLag) -> Metrics:
         counts.caches.collect,
     ):
         metrics.register(collect)
+    if ground.shared is not None:
+        sharing = ground.shared.sharing
+        for collect in (
+            partial(_among_others, ground, ground.shared),
+            sharing.counts.forwarding.collect,
+            sharing.counts.links.collect,
+            sharing.counts.notices.collect,
+            sharing.counts.follow.collect,
+        ):
+            metrics.register(collect)
     metrics.register_process()
     return metrics
+
+
+def _among_others(ground: Ground, shared: SharedGround) -> Iterable[Metric]:
+    """What is looked at where there are several processes."""
+    live = shared.sharing.live
+    owned = sum(live.owner_of(room_id) is None for room_id in ground.graphs.room_ids())
+    yield gauge("processes_alive", "Processes that serve the homeserver, this one included.", live.alive)
+    yield gauge("owned_rooms_in_memory", "Rooms in memory that this process owns.", owned)
+    yield gauge(
+        "commits_behind",
+        "Positions that are known to be taken by commits and not yet taken in.",
+        shared.follower.behind,
+    )
 
 
 def _about(dialect: str) -> Iterable[Metric]:

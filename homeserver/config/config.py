@@ -16,7 +16,7 @@ from homeserver.config.listeners import ListenersConfig
 from homeserver.config.media import MediaConfig
 from homeserver.config.operation import OperationConfig
 from homeserver.config.passwords import PasswordsConfig
-from homeserver.config.place import Notice, Place
+from homeserver.config.place import ConfigError, Notice, Place
 from homeserver.config.presence import NoticesConfig
 from homeserver.config.processes import ProcessesConfig
 from homeserver.config.profiles import ProfilesConfig
@@ -98,4 +98,9 @@ def read_config(mapping: dict[str, object], *, base: Path, sources: tuple[Path, 
     names = [declared.name for _, _, _, record in sections() for declared in keys_of(record)]
     note_unknown(mapping, names, at)
     read: dict[str, Any] = {name: read_keys(record, mapping, at) for name, _, _, record in sections()}
-    return Config(**read, base=base, sources=sources, notices=tuple(at.notices))
+    config = Config(**read, base=base, sources=sources, notices=tuple(at.notices))
+    if config.processes.processes.enabled and config.database.database.engine == "sqlite":
+        raise ConfigError(
+            "processes.enabled", "SQLite serves one process; name a PostgreSQL database under `database`"
+        )
+    return config

@@ -68,14 +68,24 @@ def _name(family: Metric) -> str:
 
 @pytest.fixture
 def scraped(database_home: DatabaseHome, tmp_path: Path) -> Iterator[Scraped]:
+    with scraped_server(database_home, tmp_path) as scraped:
+        yield scraped
+
+
+@contextlib.contextmanager
+def scraped_server(database_home: DatabaseHome, tmp_path: Path, **settings: Any) -> Iterator[Scraped]:
     ports = free_port(), free_port()
     client = {"bind_addresses": ["127.0.0.1"], "resources": [{"names": ["client"]}]}
     first = {"port": ports[0], "bind_addresses": ["127.0.0.1"], "type": "metrics"}
     second = {**client, "port": ports[1], "resources": [{"names": ["metrics"]}]}
-    server = ServerProcess(tmp_path / "server", database_home.configuration(), also_listening=[first, second])
+    server = ServerProcess(
+        tmp_path / "server", database_home.configuration(), also_listening=[first, second], **settings
+    )
     server.start()
-    yield Scraped(server, ports)
-    server.remove()
+    try:
+        yield Scraped(server, ports)
+    finally:
+        server.remove()
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -180,15 +190,38 @@ def as_documented(family: Metric) -> tuple[str, str, str]:
     return family.type, ", ".join(f"`{name}`" for name in labels), family.documentation
 
 
+AMONG_OTHERS = re.compile(
+    "trellis_(processes_alive|owned_rooms_|commits_behind|forward|link_|notices_|followed_|commit_log_|unannounced_)"
+)
+"""What is there only where there are several processes."""
+
+
 def test_the_documentation_lists_every_metric(scraped: Scraped) -> None:
     scraped.server.register("alice")
+    check_documented(
+        scraped, {name: row for name, row in documented().items() if not AMONG_OTHERS.match(name)}
+    )
+
+
+@pytest.mark.parametrize("engine", ["postgresql"])
+def test_the_documentation_lists_what_several_processes_tell(
+    engine: str, database_home: DatabaseHome, tmp_path: Path
+) -> None:
+    with scraped_server(database_home, tmp_path, processes={"enabled": True}) as scraped:
+        scraped.server.register("alice")
+        check_documented(scraped, documented())
+
+
+def check_documented(scraped: Scraped, table: dict[str, tuple[str, str, str]]) -> None:
     told = {name: as_documented(family) for name, family in scraped.families().items()}
-    table = documented()
     if sys.platform != "linux":
         table = {name: row for name, row in table.items() if not name.startswith("process_")}
     assert table.keys() == told.keys(), rows_of(told)
     ours = {name: row for name, row in told.items() if name.startswith("trellis_")}
     assert len(ours) > 30
+    unseen = {name for name in ours if not scraped.families()[name].samples}  # so far without any labels
+    assert all(name.startswith("trellis_link_") for name in unseen), unseen
+    table = {name: (row[0], "" if name in unseen else row[1], row[2]) for name, row in table.items()}
     assert {name: table[name] for name in ours} == ours, rows_of(told)
 
 

@@ -165,6 +165,8 @@ WRONG = [
     ("redis: {password: a, password_path: b}", "redis.password_path", "only one"),
     ("redis: {path: /x, use_tls: true}", "redis.use_tls", "UNIX socket"),
     ("redis: {private_key_file: x}", "redis.private_key_file", "certificate_file"),
+    ("processes: {enabled: true}", "processes.enabled", "SQLite serves one process"),
+    ("processes: {address: db.example.org}", "processes.address", "an IP address"),
     ("database: {name: mysql}", "database.name", "sqlite3 or psycopg2"),
     ("database: {name: psycopg2}", "database.args", "is missing"),
     ("database: {name: psycopg2, args: {host: [a]}}", "database.args.host", "a text or a whole number"),
