@@ -237,7 +237,8 @@ def database(database_home: DatabaseHome, engine: str) -> Database:
     if engine != TWO:
         return in_reactor(database_home.open())
     databases = tuple(in_reactor(database_home.open()) for _ in range(2))
-    shared: Any = SharedDatabase(databases, database_home.configuration())
+    sharing = tuple(in_reactor(database_home.open(readers=1)) for _ in databases)
+    shared: Any = SharedDatabase(databases, sharing, database_home.configuration())
     return shared
 
 

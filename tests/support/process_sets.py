@@ -50,8 +50,8 @@ async def start_grounds(
         return (await _started(build_ground(config, reactor, database, followers)),)
     config = read_config({**settings, "database": dict(database.configuration)}, base=directory)
     grounds = []
-    for each in database.databases:
-        sharing = await open_sharing(config, reactor, lost=_lost)
+    for each, for_sharing in zip(database.databases, database.sharing, strict=True):
+        sharing = await open_sharing(config, reactor, database=for_sharing, lost=_lost)
         heard = () if grounds else followers
         grounds.append(await _started(build_ground(config, reactor, each, heard, sharing=sharing)))
     return tuple(grounds)

@@ -15,10 +15,12 @@ from storage.engine.database import Database
 class SharedDatabase:
     """The first of several `Database` objects on the same data, which stands for all of them.
 
-    `configuration` is the section `database` that leads there.
+    `sharing` are as many more, with one reader, for what the processes know of each other. `configuration` is
+    the section `database` that leads there.
     """
 
     databases: tuple[Database, ...]
+    sharing: tuple[Database, ...]
     configuration: Mapping[str, Any]
 
     def __getattr__(self, name: str) -> Any:
