@@ -29,7 +29,7 @@ class RoomAliasesApi:
         return (
             Endpoint("GET", alias, self.resolve, auth=Auth.NONE),
             Endpoint("PUT", alias, self.add, body=AliasBody),
-            Endpoint("DELETE", alias, self.delete),
+            Endpoint("DELETE", alias, self.delete, owner="roomAlias", repeatable=False),
             Endpoint("GET", f"{base}/rooms/{{roomId}}/aliases", self.of_room),
         )
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
+import logging
 import os
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +25,8 @@ from storage.notices.postgres_notices import PostgresNotices
 from storage.notices.redis_notices import RedisNotices
 from storage.processes import Processes
 from storage.runtime.background import BackgroundTasks
+
+logger = logging.getLogger(__name__)
 
 _SECRET = "links"
 _LOOPBACK = "127.0.0.1"
@@ -75,7 +79,20 @@ class Sharing:
             hear(notice)
 
         await self.notices.start(hear_all)
+        self.on_change.append(self._check_addresses)
         await self.live.start(address)
+
+    def _check_addresses(self) -> None:
+        """Say so where one process can be reached on its own machine alone and another is elsewhere."""
+        own = _is_loopback(self.host)
+        for peer in self.live.peers():
+            if _is_loopback(peer.address.rpartition(":")[0].strip("[]")) != own:
+                logger.warning(
+                    "The processes at %s and at %s cannot both reach each other: one address is this machine's"
+                    " alone. Set processes.address to the private address of the machine on each",
+                    self.host,
+                    peer.address,
+                )
 
     async def leave(self) -> None:
         """Be gone for the others, and answer what is owed to them. `live.drain` comes first."""
@@ -145,6 +162,10 @@ async def open_sharing(
         host=config.processes.processes.address or await _own_address(database),
         port=config.processes.processes.port,
     )
+
+
+def _is_loopback(host: str) -> bool:
+    return ipaddress.ip_address(host).is_loopback
 
 
 def _notices(config: Config, reactor: Any, secret: bytes, counts: NoticeCounts) -> Notices:

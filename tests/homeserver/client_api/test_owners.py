@@ -27,6 +27,7 @@ POST   rooms/{roomId}/forget                                    roomId         a
 POST   rooms/{roomId}/ban                                       roomId         again
 POST   rooms/{roomId}/kick                                      roomId         once
 POST   rooms/{roomId}/unban                                     roomId         once
+DELETE directory/room/{roomAlias}                               roomAlias      once
 PUT    user/{userId}/account_data/{type}                        userId         again
 PUT    user/{userId}/rooms/{roomId}/account_data/{type}         userId         again
 PUT    user/{userId}/rooms/{roomId}/tags/{tag}                  userId         again
