@@ -88,8 +88,8 @@ class Sharing:
         for peer in self.live.peers():
             if _is_loopback(peer.address.rpartition(":")[0].strip("[]")) != own:
                 logger.warning(
-                    "The processes at %s and at %s cannot both reach each other: one address is this machine's"
-                    " alone. Set processes.address to the private address of the machine on each",
+                    "The processes at %s and at %s cannot both reach each other: one address is that of a"
+                    " loopback. Set processes.address to the private address of the machine on each",
                     self.host,
                     peer.address,
                 )

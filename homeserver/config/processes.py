@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import attrs
 
 from homeserver.config.addresses import BindAddress
 from homeserver.config.keys import RecordOf, key, optional
 from homeserver.config.kinds import Boolean, Integer
+from homeserver.config.place import Place
 
 
 @attrs.frozen(kw_only=True)
@@ -28,6 +31,11 @@ class ProcessesKeys:
         example="10.0.0.5",
     )
     port: int = key(Integer(maximum=65535), """The port there. 0: any that is free.""", default=0)
+
+    def check(self, at: Place) -> None:
+        """The others need one address to reach this process at."""
+        if self.address is not None and ipaddress.ip_address(self.address).is_unspecified:
+            raise at.child("address").error("all addresses are none that others can connect to, expected one")
 
 
 @attrs.frozen(kw_only=True)

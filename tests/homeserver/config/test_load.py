@@ -166,6 +166,7 @@ WRONG = [
     ("redis: {path: /x, use_tls: true}", "redis.use_tls", "UNIX socket"),
     ("redis: {private_key_file: x}", "redis.private_key_file", "certificate_file"),
     ("processes: {enabled: true}", "processes.enabled", "SQLite serves one process"),
+    ("processes: {address: 0.0.0.0}", "processes.address", "expected one"),
     ("processes: {address: db.example.org}", "processes.address", "an IP address"),
     ("database: {name: mysql}", "database.name", "sqlite3 or psycopg2"),
     ("database: {name: psycopg2}", "database.args", "is missing"),
