@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import secrets
 import tempfile
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,8 @@ def running(engine: str) -> Iterator[RunningServer]:
     ):
         config = _config(Path(path), database, several=engine == TWO)
         homeservers = [stack.enter_context(_started(config)) for _ in range(2 if engine == TWO else 1)]
+        if len(homeservers) > 1:
+            _wait_until_acquainted(homeservers)
         ports = [_port(homeserver) for homeserver in homeservers]
         port = ports[0] if len(ports) == 1 else stack.enter_context(balancer(ports)).port
         connection = in_reactor(_connect(port))
@@ -70,6 +73,14 @@ def _started(config: Config) -> Iterator[Homeserver]:
         yield homeserver
     finally:
         in_reactor(homeserver.stop())
+
+
+def _wait_until_acquainted(homeservers: Sequence[Homeserver]) -> None:
+    """Return when each of two knows the other, as it does soon after that has started."""
+    deadline = time.monotonic() + 5
+    while not all(one._sharing is not None and one._sharing.live.peers() for one in homeservers):
+        assert time.monotonic() < deadline, "the processes do not find each other"
+        time.sleep(0.01)
 
 
 def _port(homeserver: Homeserver) -> int:
