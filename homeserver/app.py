@@ -180,10 +180,10 @@ class Homeserver:
                     linger=_LINGER_SECONDS, end_long_polls=ground.feed.waiting.close
                 )
             await self._listeners.stop(seconds=_FINISH_SECONDS, end_long_polls=ground.feed.waiting.close)
-            if sharing is None:
+            if sharing is None or not sharing.live.peers():
                 await ground.typists.end()
-            else:
-                ground.typists.forget()
+            ground.typists.forget()
+            if sharing is not None:
                 await sharing.leave()
             if users is not None:
                 await users.last_seen.flush()

@@ -30,8 +30,9 @@ class TypingNotifications:
         self._remembered_from = self.stamp
 
     def begin_at(self, position: int) -> None:
-        """Stamps are positions, from now on. What was before `position`, this process has not heard of."""
-        self.stamp = self._remembered_from = position
+        """Stamps are positions, from now on. What was up to `position`, this process has not heard of."""
+        self.stamp = position
+        self._remembered_from = position + 1
 
     def apply(self, room: int, user_id: str, typing: bool, *, position: int | None = None) -> bool:
         """The user types in the room from now on, or no longer; whether that is news."""
