@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tests.bench.figures.commits import ScalingCommits
 from tests.bench.figures.disk import Disk
 from tests.bench.figures.figure import Figure
 from tests.bench.figures.graph import (
@@ -28,6 +29,7 @@ from tests.bench.figures.many_rooms import ManyRooms
 from tests.bench.figures.memory import IdleMemory, MemoryAfter
 from tests.bench.figures.mixed_load import MixedLoad, MixedLoadHard
 from tests.bench.figures.propagation import SeenByAll, SeenByOne
+from tests.bench.figures.scaling import ScalingPolls, ScalingReads, ScalingSeen, ScalingSends
 from tests.bench.figures.sends import SendsInManyRooms, SendsInOneRoom
 from tests.bench.figures.start import Start
 
@@ -62,6 +64,11 @@ FIGURES: tuple[type[Figure], ...] = (
     JoinLarge,
     OldState,
     GraphMemory,
+    ScalingSends,
+    ScalingReads,
+    ScalingSeen,
+    ScalingPolls,
+    ScalingCommits,
 )
 
 

@@ -95,13 +95,17 @@ class _Lane:
 
 
 async def closed_loop(
-    address: Address, sources: Sequence[Iterator[bytes]], seconds: float, *, warm_up: float = 0.0
+    address: Address | Sequence[Address],
+    sources: Sequence[Iterator[bytes]],
+    seconds: float,
+    *,
+    warm_up: float = 0.0,
 ) -> Tally:
     """Ask from every source over a connection of its own for `warm_up + seconds`; the former are not counted.
 
-    The window stays open longer for a server so slow that hardly anything would be counted. A source that
-    ends ends its lane; when all have ended the window ends early. Raises `RefusedError` for an answer that is
-    not 200: a figure made of errors is none.
+    Several addresses take turns. The window stays open longer for a server so slow that hardly anything would
+    be counted. A source that ends ends its lane; when all have ended the window ends early. Raises
+    `RefusedError` for an answer that is not 200: a figure made of errors is none.
     """
     async with connections(address, len(sources)) as opened:
         begin, used = perf_counter(), process_time()

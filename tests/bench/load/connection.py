@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import attrs
 
@@ -148,13 +148,18 @@ async def connect(address: Address) -> Connection:
 
 
 @contextlib.asynccontextmanager
-async def connections(address: Address, count: int) -> AsyncIterator[list[Connection]]:
-    """Open `count` connections, at most 100 at once, and close them in the end."""
+async def connections(address: Address | Sequence[Address], count: int) -> AsyncIterator[list[Connection]]:
+    """Open `count` connections, at most 100 at once, and close them in the end.
+
+    Several addresses take turns.
+    """
+    addresses = [address] if isinstance(address, Address) else address
     opened: list[Connection] = []
     try:
         while len(opened) < count:
-            step = min(100, count - len(opened))
-            opened += await asyncio.gather(*(connect(address) for _ in range(step)))
+            numbers = range(len(opened), min(len(opened) + 100, count))
+            turns = [addresses[number % len(addresses)] for number in numbers]
+            opened += await asyncio.gather(*(connect(turn) for turn in turns))
         yield opened
     finally:
         for connection in opened:

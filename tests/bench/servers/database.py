@@ -69,6 +69,15 @@ class PostgresDatabase:
         self._cluster = cluster
         self._name = name
 
+    @property
+    def process(self) -> ChildProcess:
+        """That of the cluster."""
+        return self._cluster.process
+
+    def connect(self) -> Any:
+        """A connection as the superuser."""
+        return self._cluster.connect(self._name)
+
     def configuration(self) -> Mapping[str, Any]:
         return {
             "name": "psycopg2",
@@ -83,7 +92,7 @@ class PostgresDatabase:
         }
 
     def used_bytes(self) -> int:
-        with contextlib.closing(self._cluster.connect(self._name)) as connection:
+        with contextlib.closing(self.connect()) as connection:
             connection.autocommit = True
             cursor = connection.cursor()
             cursor.execute("VACUUM")
@@ -108,7 +117,7 @@ class PostgresCluster:
             "unix_socket_directories": "",
             "fsync": "on",
             "synchronous_commit": "on",
-            "max_connections": "60",
+            "max_connections": "200",
         }
         arguments = [str(self._binaries / "postgres"), "-D", str(directory / "data")]
         for name, value in settings.items():

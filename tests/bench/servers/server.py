@@ -65,6 +65,11 @@ class Server:
         """What there is for all."""
         return self._cores.all
 
+    @property
+    def database_cores(self) -> frozenset[int]:
+        """What the database has when a server is measured on a core of its own."""
+        return self._cores.database
+
     def use_own_core(self) -> None:
         """For measuring."""
         self.process.pin(self._cores.server)
