@@ -83,7 +83,7 @@ class Ground:
 
     async def latest(self) -> None:
         """Return when all is known here that was committed before the call. Raises `DatabaseError`."""
-        if self.shared is not None and not self.shared.sharing.live.alone:
+        if self.shared is not None:  # also where no other is known: one may have come a moment ago
             await self.shared.latest.reached()
 
 
@@ -236,10 +236,11 @@ class _Readers:
     @classmethod
     def over(cls, storage: Storage, reactor: Any) -> _Readers:
         """The readers of one server."""
-        history = History(storage=storage)
+        feed = Feed(storage=storage, clock=reactor)
+        history = History(storage=storage, position=lambda: feed.position)
         return cls(
             memory=EventMemory(storage.events),
-            feed=Feed(storage=storage, clock=reactor),
+            feed=feed,
             states=RoomStates(storage=storage),
             history=history,
             presentation=Presentation(

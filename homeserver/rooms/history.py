@@ -7,7 +7,7 @@ spec: client-server-api, "Room History Visibility".
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 import attrs
@@ -58,8 +58,9 @@ _NO_BRANCHES: Mapping[StateAt, Standing] = MappingProxyType({})
 class RoomView:
     """What one user may see of one room: answers for its events without asking further.
 
-    It knows every state of branch 0. Of those on other branches it knows what was looked up for it
-    (`History.extended`), which `branches` holds; what it does not know is hidden.
+    It knows every state of branch 0 up to the position `upto`. Of those on other branches it knows what was
+    looked up for it (`History.extended`), which `branches` holds. What it does not know is hidden: also an
+    event after `upto`, which was committed meanwhile.
     """
 
     room: int
@@ -67,6 +68,7 @@ class RoomView:
     user_id: str
     visibilities: _Line
     memberships: _Line
+    upto: int = OPEN
     branches: Mapping[StateAt, Standing] = _NO_BRANCHES
 
     @property
@@ -97,6 +99,8 @@ class RoomView:
     def sees(self, stored: StoredEvent) -> bool:
         """Whether the user may see the event."""
         if not is_shown(stored) or stored.before is None:
+            return False
+        if stored.position is not None and stored.position > self.upto:
             return False
         if stored.before.branch == 0 and self.memberships.at(stored.before.revision) == "join":
             return True
@@ -159,11 +163,20 @@ def states_on_branches(events: Iterable[StoredEvent]) -> set[StateAt]:
 class History:
     """Makes views of rooms; what they are made of is kept for `limit` rooms and users.
 
-    Of states on other branches than 0 what `states` of them mean for a user is kept besides.
+    Of states on other branches than 0 what `states` of them mean for a user is kept besides. `position` is
+    that up to which it has heard of all commits; the database may be ahead of it.
     """
 
-    def __init__(self, *, storage: Storage, limit: int = 20_000, states: int = 100_000) -> None:
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        position: Callable[[], int] = lambda: OPEN,
+        limit: int = 20_000,
+        states: int = 100_000,
+    ) -> None:
         self._storage = storage
+        self._position = position
         self._standings: Cache[tuple[int, int, StateAt], Standing] = cache_of_entries(states)
         self._visibilities: Cache[int, _Line] = cache_of_entries(limit)
         self._memberships: Cache[tuple[int, int], _Line] = cache_of_entries(limit)
@@ -200,6 +213,7 @@ class History:
 
     async def views(self, rooms: Sequence[int], user: int, user_id: str) -> dict[int, RoomView]:
         """What the user may see of each of the rooms."""
+        upto = self._position()
         kept, mine = self._visibilities.get, self._memberships.get
         visibilities = {room: line for room in rooms if (line := kept(room)) is not None}
         memberships = {room: line for room in rooms if (line := mine((room, user))) is not None}
@@ -214,7 +228,9 @@ class History:
             for room in no_membership:
                 if versions[room] == self._version.get(room, 0):
                     self._memberships[room, user] = memberships[room]
-        return {room: RoomView(room, user, user_id, visibilities[room], memberships[room]) for room in rooms}
+        return {
+            room: RoomView(room, user, user_id, visibilities[room], memberships[room], upto) for room in rooms
+        }
 
     async def extended(
         self, views: Mapping[int, RoomView], states: Mapping[int, Collection[StateAt]]

@@ -189,3 +189,14 @@ def test_what_is_not_known_is_not_seen(server: AppServer) -> None:
     assert not seen.sees(attrs.evolve(stored, before=None))
     assert not seen.sees(attrs.evolve(stored, soft_failed=True))
     assert not seen.sees(attrs.evolve(stored, rejected=True))
+
+
+def test_what_was_committed_after_the_view_was_made_is_hidden(server: AppServer) -> None:
+    room_id = server.shared_room()
+    room = in_reactor(server.storage.strings.find([room_id]))[room_id]
+    bob = server.tokens["bob"]
+    view = in_reactor(server.ground.history.view(room, bob.user, bob.user_id))
+    [event_id] = server.alice.say(room_id, "hello")
+    stored = in_reactor(server.storage.events.by_id([event_id]))[event_id]
+    assert not view.sees(stored), "Bob may have been banned in between, for all that the view knows"
+    assert in_reactor(server.ground.history.view(room, bob.user, bob.user_id)).sees(stored)
