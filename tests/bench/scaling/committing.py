@@ -132,7 +132,7 @@ def _message(lane: int, number: int, sent: int) -> Unit:
     return Unit(
         [
             NewEvent(stored, room=lane, type=1, state_key=None, sender=lane, index=1),
-            ClientTransaction(lane, f"/rooms/{room_id}/send", f"m{sent}", number, now),
+            ClientTransaction(lane, f"/rooms/{room_id}/send", event.event_id, number, now),
             ReadHere(lane, lane, EVERY_THREAD, index=1, notify=sent, highlight=0),
         ],
         positions=1,
