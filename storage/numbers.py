@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from storage.engine.database import Database
 
@@ -58,6 +58,10 @@ class EventNumbers:
         waiting = self._taking
         try:
             row = await self._database.write("event numbers", lambda txn: txn.row(_TAKE_BLOCK, (size,)))
+        except CancelledError:  # whoever followed takes a block in its place
+            self._taking = None
+            waiting.callback(None)
+            raise
         except BaseException as error:
             self._taking = None
             waiting.addErrback(lambda _failure: None)

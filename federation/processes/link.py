@@ -79,6 +79,14 @@ class Links:
             connection = await self._connection(peer)
         return await connection.ask(operation, body, cancellable=cancellable)
 
+    def give_up(self, peer: Peer) -> None:
+        """Wait for nothing more of a process that is known to be dead: whoever waits is told so at once."""
+        opening = self._opening.get(peer)
+        if opening is not None and opening.connecting is not None:
+            opening.connecting.cancel()
+        for connection in [one for one in self._asking if one.peer == peer]:
+            connection.give_up()
+
     async def stop(self) -> None:
         """Begin with nothing more, answer what is owed, close all. Cancelled, it closes all at once."""
         port, self._port = self._port, None

@@ -141,15 +141,19 @@ class AnsweringConnection(Framed):
         self.abort()
 
     def connectionLost(self, _reason: Failure | None = None) -> None:  # noqa: N802
-        """The connection is gone; what nobody waits for any more ends, the rest goes on."""
+        """The connection is gone: end all that was asked.
+
+        Whoever asked may have somebody else do it by now. Done here later still, as by a process that stood
+        still, it would undo what has been written since.
+        """
         self.closed = self._lost = True
         if self._overdue is not None:
             self._overdue.cancel()
             self._overdue = None
         if self._handshake.done:
             self._ground.counts.answering -= 1
-        for number in list(self._cancellable):
-            self._running[number].cancel()
+        for running in list(self._running.values()):
+            running.cancel()
         self._go()
 
     def pauseProducing(self) -> None:  # noqa: N802

@@ -74,7 +74,7 @@ class AskingConnection(Framed):
     ) -> None:
         super().__init__()
         self.ready: Deferred[None] = Deferred(lambda _ready: self._end("the handshake took too long"))
-        self._peer = peer
+        self.peer = peer
         self._handshake = handshake
         self._times = times
         self._clock = clock
@@ -91,13 +91,11 @@ class AskingConnection(Framed):
     def ask(self, operation: str, body: bytes, *, cancellable: bool) -> Deferred[bytes]:
         """The answer. Raises PeerUnreachable at once where it cannot be asked."""
         if self.closed or self._retired:
-            raise PeerUnreachable(f"The connection to {self._peer.process} has ended", handed_over=False)
+            raise PeerUnreachable(f"The connection to {self.peer.process} has ended", handed_over=False)
         waiting = self._waiting
         size = len(body)
         if waiting and (len(waiting) >= MOST_IN_FLIGHT or self._bytes + size > MOST_BYTES_IN_FLIGHT):
-            raise PeerUnreachable(
-                f"The process {self._peer.process} owes too many answers", handed_over=False
-            )
+            raise PeerUnreachable(f"The process {self.peer.process} owes too many answers", handed_over=False)
         if size > LARGEST_BODY:
             raise PeerFailed(f"{operation}: {size} bytes are too many to ask with")
         assert self._watch is not None, "asked before it was ready"
@@ -117,6 +115,12 @@ class AskingConnection(Framed):
             self._retired = True
             self._on_end()
             self._close_when_done()
+
+    def give_up(self) -> None:
+        """Close at once, since the other process is dead; those who wait are told so."""
+        if not self.closed:
+            self._counts.given_up += 1
+            self._end("it has not been heard of for too long")
 
     def abort(self) -> None:
         """Close at once; those who wait are told so."""
@@ -158,7 +162,7 @@ class AskingConnection(Framed):
             self._counts.refused_handshakes += 1
         else:
             self._complaints.warn(
-                f"The process {self._peer.process} at {self._peer.address} sent what it must not: {text}"
+                f"The process {self.peer.process} at {self.peer.address} sent what it must not: {text}"
             )
         self._end(f"it sent what it must not: {text}")
 
@@ -204,10 +208,10 @@ class AskingConnection(Framed):
             return
         text = message.body.decode("utf-8", "replace")
         if message.outcome is Outcome.FAILED:
-            waiting.answer.errback(PeerFailed(f"The process {self._peer.process}: {text}"))
+            waiting.answer.errback(PeerFailed(f"The process {self.peer.process}: {text}"))
         else:
             waiting.answer.errback(
-                PeerUnreachable(f"The process {self._peer.process} refused: {text}", handed_over=False)
+                PeerUnreachable(f"The process {self.peer.process} refused: {text}", handed_over=False)
             )
 
     def _cancel(self, number: int, cancellable: bool, _answer: Deferred[bytes]) -> None:
@@ -234,7 +238,7 @@ class AskingConnection(Framed):
 
     def _fell_silent(self) -> None:
         self._counts.given_up += 1
-        self._complaints.warn(f"The process {self._peer.process} does not say a word any more: given up")
+        self._complaints.warn(f"The process {self.peer.process} does not say a word any more: given up")
         self._end("it does not answer")
 
     def _end(self, text: str, *, abort: bool = True) -> None:
@@ -259,6 +263,6 @@ class AskingConnection(Framed):
 
     def _unreachable(self, text: str, *, handed_over: bool) -> PeerUnreachable:
         return PeerUnreachable(
-            f"The process {self._peer.process} at {self._peer.address} cannot be reached: {text}",
+            f"The process {self.peer.process} at {self.peer.address} cannot be reached: {text}",
             handed_over=handed_over,
         )

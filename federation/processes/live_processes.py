@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import attrs
 from twisted.internet.defer import DeferredLock
@@ -49,7 +50,8 @@ class LiveProcesses:
     """Tells the others that this process is alive, and knows which of them are; an `Ownership`.
 
     After each heartbeat, in this order: the view is replaced; `on_away` is called if this process was not
-    heard of for so long that the others took it for dead; `on_change` if the set of the processes, their
+    heard of for so long that the others took it for dead; `on_dead` with each that was alive before and has
+    not been heard of for that long; `on_change` if the set of the processes, their
     addresses or which of them drain has changed; `on_position` with the position counter of the database.
     While the database cannot be reached the view stays as it was.
     """
@@ -64,6 +66,7 @@ class LiveProcesses:
         tell: Callable[[], None] = lambda: None,
         on_change: Sequence[Callable[[], None]] = (),
         on_away: Sequence[Callable[[], None]] = (),
+        on_dead: Callable[[Peer], None] = lambda _peer: None,
         on_position: Callable[[int], None] = lambda _position: None,
     ) -> None:
         """`process` is this one's id, another at each start; `tell` asks the others to look at the table."""
@@ -74,6 +77,7 @@ class LiveProcesses:
         self._tell = tell
         self._on_change = on_change
         self._on_away = on_away
+        self._on_dead = on_dead
         self._on_position = on_position
         self._address = ""
         self._draining = False
@@ -87,11 +91,6 @@ class LiveProcesses:
         self._began = 0.0
         self._asked = False
         self._back_until = 0.0
-
-    @property
-    def alone(self) -> bool:
-        """Whether no other process is alive."""
-        return not self._view.peers
 
     @property
     def alive(self) -> int:
@@ -131,6 +130,10 @@ class LiveProcesses:
         self._asked = True
         if self._timer is not None and self._timer.active():
             self._go_on()
+
+    async def look_now(self) -> None:
+        """Return when the table was read after the call, or could not be read."""
+        await self._try_beat()
 
     async def drain(self) -> None:
         """Own nothing from now on, as soon as there is another process that does not drain either.
@@ -203,9 +206,13 @@ class LiveProcesses:
         self._registered = True
         if away:
             self._back_until = self._clock.seconds() + DEAD_AFTER
+        known = self._view.peers
         changed = self._replace(_view_of(self.process, draining, self._living_others(heard)))
         if away:
             self._call(*self._on_away)
+        for row in heard.rows:  # who is not in the table has left it, and still answers what it owes
+            if row.process in known and row.process not in self._view.peers:
+                self._call(partial(self._on_dead, known[row.process]))
         if changed:
             self._call(*self._on_change)
         self._call(lambda: self._on_position(heard.position))

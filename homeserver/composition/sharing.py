@@ -11,11 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
+from twisted.internet.defer import Deferred, DeferredList
 
 from federation.http.forwarding_counts import ForwardingCounts
-from federation.processes.link import Links, Operation
+from federation.processes.link import Links, Operation, PeerFailed, PeerUnreachable
 from federation.processes.link_counts import LinkCounts
 from federation.processes.live_processes import LiveProcesses
+from federation.processes.ownership import Peer
 from homeserver.config.config import Config
 from storage.engine.database import Database
 from storage.follow_counts import FollowCounts
@@ -29,6 +31,7 @@ from storage.runtime.background import BackgroundTasks
 logger = logging.getLogger(__name__)
 
 _SECRET = "links"
+_ACQUAINT = "acquaint"
 _LOOPBACK = "127.0.0.1"
 _OWN_ADDRESS = "SELECT host(inet_client_addr())"
 
@@ -80,7 +83,26 @@ class Sharing:
 
         await self.notices.start(hear_all)
         self.on_change.append(self._check_addresses)
+        self.operations[_ACQUAINT] = self._acquaint
         await self.live.start(address)
+        await self._be_known()
+
+    async def _be_known(self) -> None:
+        """Return when the others know of this process: they may have thought that they own everything."""
+        asked = [Deferred.fromCoroutine(self._tell_of_myself(peer)) for peer in self.live.peers()]
+        await DeferredList(asked)
+
+    async def _tell_of_myself(self, peer: Peer) -> None:
+        try:
+            await self.links.ask(peer, _ACQUAINT, b"")
+        except (PeerUnreachable, PeerFailed) as error:
+            logger.info(
+                "The process at %s hears of this one with its next heartbeat: %s", peer.address, error
+            )
+
+    async def _acquaint(self, _body: bytes) -> bytes:
+        await self.live.look_now()
+        return b""
 
     def _check_addresses(self) -> None:
         """Say so where one process can be reached on its own machine alone and another is elsewhere."""
@@ -132,6 +154,13 @@ async def open_sharing(
         for listener in on_position:
             listener(position)
 
+    links = Links(
+        process=process,
+        secret=secret,
+        operations=operations,
+        reactor=reactor,
+        counts=counts.links,
+    )
     live = LiveProcesses(
         process=process,
         processes=processes,
@@ -139,14 +168,8 @@ async def open_sharing(
         background=background,
         tell=lambda: notices.tell(Notice(processes=True)),
         on_change=on_change,
+        on_dead=links.give_up,
         on_position=at_position,
-    )
-    links = Links(
-        process=process,
-        secret=secret,
-        operations=operations,
-        reactor=reactor,
-        counts=counts.links,
     )
     return Sharing(
         process=process,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from federation.errors import InvalidParam
 from federation.graph.drafts import RecordsOf
@@ -27,6 +27,10 @@ _LONGEST = 255
 """Bytes of a transaction id. spec: appendices, "Opaque Identifiers" """
 
 _Key = tuple[int, str, str]
+
+
+class _LeftOff(Exception):
+    """Nobody waits for the first of several requests any more; whoever comes after it makes the event."""
 
 
 class RequestTransactions:
@@ -80,14 +84,18 @@ class RequestTransactions:
         if followers is not None:
             follower: Deferred[str] = Deferred()
             followers.append(follower)
-            return await follower
+            try:
+                return await follower
+            except _LeftOff:
+                return await self.once(requester, path, txn_id, append)
         followers = self._in_flight[key] = []
         try:
             event_id = await self._first(key, append)
         except BaseException as error:
             del self._in_flight[key]
+            reason = _LeftOff() if isinstance(error, CancelledError) else error
             for follower in followers:
-                follower.errback(error)
+                follower.errback(reason)
             raise
         del self._in_flight[key]
         self._answered[key] = event_id

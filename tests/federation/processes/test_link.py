@@ -383,11 +383,37 @@ async def test_a_connection_that_breaks_leaves_it_open_whether_it_was_done() -> 
             assert isinstance(error, PeerUnreachable)
             assert error.handed_over
         assert await a.links.ask(b.peer, "echo", b"again") == b"again"
-        assert slow.cancelled == 0, "what may be a write goes on"
-        for running in slow.begun:
-            running.callback(b"")
-        assert slow.finished == 3
+        await wait_until(lambda: slow.cancelled == 3)
         assert a.counts.asked["slow", "lost"].count == 3
+
+
+async def test_a_peer_that_is_dead_is_waited_for_no_longer() -> None:
+    slow = Slow()
+    async with linked("a") as a, linked("b", {"slow": slow, "echo": echo}) as b:
+        asks = [asked(a.links.ask(b.peer, "slow", b"")) for _ in range(3)]
+        await wait_until(lambda: len(slow.begun) == 3)
+        a.links.give_up(Peer("c", "127.0.0.1:1"))
+        assert not any(ask.called for ask in asks)
+        a.links.give_up(b.peer)
+        for ask in asks:
+            error = await outcome(ask)
+            assert isinstance(error, PeerUnreachable)
+            assert error.handed_over
+        await wait_until(lambda: slow.cancelled == 3)
+        assert a.counts.given_up == 1
+        assert await a.links.ask(b.peer, "echo", b"it lives") == b"it lives"
+
+
+async def test_a_dead_peer_that_is_being_connected_to_is_waited_for_no_longer() -> None:
+    async with linked("a") as a, listening(Protocol) as address:
+        peer = Peer("b", address)
+        ask = asked(a.links.ask(peer, "echo", b""))
+        await pause(0.02)
+        assert not ask.called
+        a.links.give_up(peer)
+        error = await outcome(ask)
+        assert isinstance(error, PeerUnreachable)
+        assert not error.handed_over
 
 
 async def test_what_can_be_cancelled_ends_with_the_connection() -> None:
@@ -556,17 +582,26 @@ async def test_stopping_answers_what_is_owed_and_begins_nothing_more() -> None:
 
 
 async def test_stopping_waits_for_work_whose_connection_is_gone() -> None:
-    slow = Slow()
-    async with linked("a") as a, linked("b", {"slow": slow}) as b:
-        owed = asked(a.links.ask(b.peer, "slow", b""))
-        await slow.begins
+    ending: Deferred[None] = Deferred()
+    begun: Deferred[None] = Deferred()
+
+    async def tidy(_body: bytes) -> bytes:
+        begun.callback(None)
+        try:
+            return await Deferred()
+        finally:
+            await ending
+
+    async with linked("a") as a, linked("b", {"tidy": tidy}) as b:
+        owed = asked(a.links.ask(b.peer, "tidy", b""))
+        await begun
         (connection,) = a.links._asking
         connection.transport.abortConnection()
         await outcome(owed)
         stopped = asked(b.links.stop())
         await pause(0.05)
         assert not stopped.called
-        slow.begun[0].callback(b"")
+        ending.callback(None)
         await stopped
 
 

@@ -42,6 +42,7 @@ class Living:
     live: LiveProcesses
     clock: Any
     background: BackgroundTasks
+    dead: list[Peer]
     positions: list[int] = attrs.field(factory=list)
     changes: list[int] = attrs.field(factory=list)
     aways: list[int] = attrs.field(factory=list)
@@ -74,6 +75,7 @@ class Town:
 
     def process(self, name: str, clock: Any = None) -> Living:
         heard: dict[str, list[int]] = {kind: [] for kind in ("positions", "changes", "aways", "told")}
+        dead: list[Peer] = []
         background, clock = BackgroundTasks(), clock or Clock()
         live = LiveProcesses(
             process=name,
@@ -83,9 +85,10 @@ class Town:
             tell=lambda: heard["told"].append(1),
             on_change=[lambda: heard["changes"].append(1)],
             on_away=[lambda: heard["aways"].append(1)],
+            on_dead=dead.append,
             on_position=heard["positions"].append,
         )
-        self.made.append(Living(name, live, clock, background, **heard))
+        self.made.append(Living(name, live, clock, background, dead, **heard))
         return self.made[-1]
 
     async def started(self, *names: str) -> list[Living]:
@@ -134,7 +137,7 @@ def test_alone_owns_everything() -> None:
 
 async def test_one_process_owns_everything(town: Town) -> None:
     [a] = await town.started("a")
-    assert (a.live.alone, a.live.peers(), a.owners()) == (True, (), {"a"})
+    assert (a.live.peers(), a.owners()) == ((), {"a"})
     assert (a.changes, a.aways, a.positions) == ([], [], [0, 0])
     assert await town.rows() == [("a", False)]
 
@@ -144,7 +147,6 @@ async def test_processes_agree_on_owners(town: Town) -> None:
     await a.beat()
     await b.beat()
     assert (a.others(), b.others(), c.others()) == ("bc", "ac", "ab")
-    assert not a.live.alone
     for room in ROOMS:
         owners = [
             living.name if (owner := living.live.owner_of(room)) is None else owner.process
@@ -188,6 +190,8 @@ async def test_a_process_without_heartbeat_is_dead(town: Town) -> None:
     await town.age("b", 3)
     await a.beat()
     assert (a.others(), len(a.changes), a.owners()) == ("", 2, {"a"})
+    await a.beat()
+    assert a.dead == [Peer("b", "127.0.0.1:b")]
     await b.beat()
     await a.beat()
     assert (a.others(), len(a.changes), a.owners()) == ("b", 3, {"a", "b"})
@@ -252,6 +256,7 @@ async def test_an_end_is_told(town: Town) -> None:
     b.clock.advance(60)
     await a.beat()
     assert a.others() == ""
+    assert a.dead == [], "it may still answer what it owes"
     assert await town.rows() == [("a", False)]
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import attrs
 import pytest
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 
 from federation.graph.drafts import RecordsOf
 from federation.graph.room import RoomGraph
@@ -92,6 +92,17 @@ async def test_whoever_joins_a_request_in_flight_shares_its_end(database: Databa
     outcomes = await gatherResults([Deferred.fromCoroutine(outcome()) for _ in range(3)])
     assert outcomes == ["no", "no", "no"]
     assert sender.sent == 1
+
+
+async def test_whoever_comes_after_a_request_that_is_left_off_makes_the_event(database: Database) -> None:
+    sender = await sender_over(graphs_over(database))
+    begun = [Deferred.fromCoroutine(sender.send("t1")) for _ in range(3)]
+    begun[0].cancel()
+    with pytest.raises(CancelledError):
+        await begun[0]
+    event_id = await begun[1]
+    assert await begun[2] == event_id
+    assert await sender.send("t1") == event_id
 
 
 async def test_other_refusals_of_the_database_are_told(database: Database) -> None:
