@@ -117,13 +117,18 @@ WRITINGS: tuple[Writing[Any], ...] = (
 )
 
 
+def room_txn(txn: Transaction, room: int) -> RoomRow | None:
+    """The room with this number, or None."""
+    row = txn.row(_GET, (room,))
+    return None if row is None else RoomRow(room=room, version=row[0], fence=row[1])
+
+
 class Rooms:
     """Reads rooms."""
 
     def get_txn(self, txn: Transaction, room: int) -> RoomRow | None:
         """The room with this number, or None."""
-        row = txn.row(_GET, (room,))
-        return None if row is None else RoomRow(room=room, version=row[0], fence=row[1])
+        return room_txn(txn, room)
 
     def extremities_txn(self, txn: Transaction, room: int) -> list[int]:
         """Numbers of the forward extremities of the room."""

@@ -19,6 +19,7 @@ from storage.engine.database import Database, Fence, Tail, Transaction
 from storage.engine.errors import DatabaseError, DatabaseUnavailable, DataError, FenceLost, OutcomeUnknown
 from storage.engine.statement import Batch, Row
 from storage.persist import RoomEpoch, Unit, positioned_rows, write_head_txn
+from storage.rooms import room_txn
 from storage.runtime.background import BackgroundTasks
 from storage.runtime.clock import Clock
 from storage.strings import NewString, Strings
@@ -203,13 +204,27 @@ class WriteQueue:
             await self._find_out(batch, error)
         except Exception as error:  # nothing is written: an error of data, or a mistake in a record
             if len(batch) == 1:
-                self._refuse(batch, error)
+                overtaken = isinstance(error, DataError) and await self._is_overtaken(batch[0].unit.epoch)
+                self._refuse(batch, RoomReloaded() if overtaken else error)
             else:
                 logger.warning("A batch of %d writes is tried one by one: %s", len(batch), error)
                 for waiting in batch:
                     await self._commit_rest([waiting])
         else:
             self._settle(batch, base)
+
+    async def _is_overtaken(self, epoch: RoomEpoch | None) -> bool:
+        """Whether another process has written into the room.
+
+        Rows that collide with those of that process are refused before the fence is asked for.
+        """
+        if epoch is None:
+            return False
+        try:
+            row = await self._database.read("fence", lambda txn: room_txn(txn, epoch.room))
+        except DatabaseError:
+            return False
+        return row is not None and row.fence != epoch.fence
 
     async def _commit_rest(self, batch: list[_Waiting]) -> None:
         """Commit those of `batch` that do not build on what was not written."""

@@ -171,6 +171,18 @@ async def test_a_lost_fence_fails_only_that_room(database: Database) -> None:
     assert await here.outcomes(data("f", RoomEpoch(lost.room, 1))) == [True]
 
 
+async def test_rows_that_collide_with_those_of_another_process_fail_as_a_lost_fence(
+    database: Database,
+) -> None:
+    here, there = queueing_over(database), queueing_over(database)
+    lost, kept = await rooms(here, 2)
+    await there.queue.submit(alias("taken", RoomEpoch(lost.room, 0)))
+    assert await here.outcomes(alias("taken", lost)) == [RoomReloaded]
+    assert (lost.broken, kept.broken) == (True, False)
+    assert await here.outcomes(alias("taken", kept), data("a")) == [DataError, True]
+    assert await here.outcomes(alias("taken", RoomEpoch(lost.room, 1))) == [DataError]
+
+
 async def test_a_full_queue_takes_no_more(database: Database) -> None:
     queueing = queueing_over(database, queue_limit=2)
     [epoch] = await rooms(queueing, 1)
