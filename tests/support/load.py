@@ -32,15 +32,18 @@ _BROKEN = (OSError, http.client.HTTPException)
 class Persistence:
     """Makes requests again until they are answered, and keeps what was wrong with the answers.
 
-    `refusals` are the answers that said that the server cannot serve at present. `longest` is the longest
-    time that a request took, in seconds.
+    `refusals` are the answers that said that the server cannot serve at present. `unanswered` are the
+    requests that were sent and got no answer, or one of the balancer's, which had none either. `longest` is
+    the longest time that a request took, in seconds; `began` is when that was sent which was answered last.
     """
 
     client: ProcessClient
     stop: threading.Event
     refusals: list[Answer] = attrs.field(factory=list)
+    unanswered: list[Any] = attrs.field(factory=list)
     trouble: list[Any] = attrs.field(factory=list)
     longest: float = 0.0
+    began: float = 0.0
 
     def ask(self, method: str, path: str, value: Any = None, **query: Any) -> Answer | None:
         """The answer; None if it is not 200, or if the server was away when all were told to stop."""
@@ -50,27 +53,37 @@ class Persistence:
                 answer = self.client.request(method, path, value, **query)
             except TimeoutError:
                 self.trouble.append(f"no answer to {path} in {self.client.timeout} s")
-            except _BROKEN:  # the server is away
-                pass
+            except _BROKEN as error:  # the server is away
+                self.unanswered.append((method, path, repr(error)))
             else:
                 self.longest = max(self.longest, time.monotonic() - began)
                 if answer.status == 200:
+                    self.began = began
                     return answer
-                if answer.status != 503 or {"errcode", "error"} - answer.json.keys():
+                if answer.headers.get_content_type() != "application/json":
+                    self.unanswered.append((method, path, answer))
+                elif answer.status != 503 or {"errcode", "error"} - answer.json.keys():
                     self.trouble.append(answer)
                     return None
-                self.refusals.append(answer)
+                else:
+                    self.refusals.append(answer)
             time.sleep(_PAUSE_SECONDS)
 
 
 @attrs.define
 class Writer:
-    """Sends message after message into a room, each until it is answered, under one transaction id."""
+    """Sends message after message into a room, each until it is answered, under one transaction id.
+
+    `pause`: seconds between an answer and the next message. `accepted`: when the message was sent that was
+    acknowledged last.
+    """
 
     asking: Persistence
     room_id: str
     name: str
+    pause: float = 0.0
     acknowledged: dict[str, str] = attrs.field(factory=dict)
+    accepted: float = 0.0
 
     def run(self) -> None:
         """Go on until told to stop."""
@@ -78,12 +91,14 @@ class Writer:
         while not self.asking.stop.is_set():
             number += 1
             self._send(f"{self.name}-{number}")
+            self.asking.stop.wait(self.pause)
 
     def _send(self, txn_id: str) -> None:
         path = f"/_matrix/client/v3/rooms/{self.room_id}/send/m.room.message/{txn_id}"
         answer = self.asking.ask("PUT", path, {"msgtype": "m.text", "body": txn_id})
         if answer is not None:
             self.acknowledged[txn_id] = answer.json["event_id"]
+            self.accepted = self.asking.began
 
 
 @attrs.define
@@ -91,6 +106,7 @@ class Maker:
     """Makes room after room. A request that was not answered may have made one too."""
 
     asking: Persistence
+    pause: float = 0.0
     acknowledged: list[str] = attrs.field(factory=list)
 
     def run(self) -> None:
@@ -100,6 +116,7 @@ class Maker:
             answer = self.asking.ask("POST", "/_matrix/client/v3/createRoom", body)
             if answer is not None:
                 self.acknowledged.append(answer.json["room_id"])
+            self.asking.stop.wait(self.pause)
 
     def check(self) -> None:
         """What was promised is there, and every room that is there has all that it was made with."""
@@ -163,24 +180,36 @@ class Follower:
 class Load:
     """`writers` users who write into `rooms` rooms, one who follows them, and one who makes more rooms.
 
-    Each has a thread.
+    Each has a thread. `pause`: for how many seconds those who write rest after each answer. `patience`: how
+    many seconds an answer may take.
 
     `room_ids` are the rooms.
     """
 
-    def __init__(self, server: ServerProcess | ServerProcesses, *, writers: int, rooms: int) -> None:
+    def __init__(
+        self,
+        server: ServerProcess | ServerProcesses,
+        *,
+        writers: int,
+        rooms: int,
+        pause: float = 0.0,
+        patience: float = 30.0,
+    ) -> None:
         self.owner = server.register("owner")
         self.room_ids = [self.owner.create_room(name=str(i)) for i in range(rooms)]
         self._stop = threading.Event()
         self.follower = Follower(Persistence(server.client(self.owner.token), self._stop))
+        self.follower.asking.client.timeout = patience
         self.follower.step(timeout=0)
         self.writers = []
         for i in range(writers):
             client = server.register(f"writer{i}")
+            client.timeout = patience
             room_id = self.room_ids[i % rooms]
             client.join(room_id)
-            self.writers.append(Writer(Persistence(client, self._stop), room_id, f"w{i}"))
-        self.maker = Maker(Persistence(server.register("maker"), self._stop))
+            self.writers.append(Writer(Persistence(client, self._stop), room_id, f"w{i}", pause))
+        self.maker = Maker(Persistence(server.register("maker"), self._stop), pause)
+        self.maker.asking.client.timeout = patience
         self._threads = [
             threading.Thread(target=one.run, daemon=True)
             for one in (*self.writers, self.follower, self.maker)
@@ -219,6 +248,23 @@ class Load:
             assert time.monotonic() < deadline, f"{more} messages were not refused within {seconds} s"
             time.sleep(0.01)
 
+    def until_every_room_accepts(self, since: float, *, seconds: float) -> None:
+        """Return when a message that was sent after `since` is acknowledged in every room.
+
+        That must not be later than `seconds` after `since`, which is a time of the monotonic clock.
+        """
+        while left := [room_id for room_id in self.room_ids if self._accepted(room_id) < since]:
+            assert time.monotonic() < since + seconds, f"{left} took no message for {seconds} s"
+            time.sleep(0.01)
+
+    def _accepted(self, room_id: str) -> float:
+        return max(writer.accepted for writer in self.writers if writer.room_id == room_id)
+
+    @property
+    def askings(self) -> list[Persistence]:
+        """All who ask."""
+        return [one.asking for one in (*self.writers, self.follower, self.maker)]
+
     def end(self) -> None:
         """Stop writing; the server must answer, and everything that was asked is answered."""
         self._stop.set()
@@ -231,8 +277,8 @@ class Load:
 
     def check(self) -> None:
         """All that was promised: events are there once and in order, retries are known, tokens are valid."""
-        askings = [one.asking for one in (*self.writers, self.follower, self.maker)]
-        assert [asking.trouble for asking in askings] == [[]] * len(askings)
+        trouble = [one for asking in self.askings for one in asking.trouble]
+        assert not trouble, trouble
         for room_id in self.room_ids:
             events = list(self.owner.messages(room_id))
             self._check_each_is_there_once(room_id, events)

@@ -35,7 +35,8 @@ def environment() -> dict[str, str]:
 class ServerProcess:
     """`python -m homeserver run` on a configuration of its own in `directory`.
 
-    `also_listening` are listeners besides that for clients, `settings` further keys of the configuration.
+    `also_listening` are listeners besides that for clients, `settings` further keys of the configuration,
+    `options` further words of the command.
     """
 
     def __init__(
@@ -44,12 +45,14 @@ class ServerProcess:
         database: dict[str, Any],
         *,
         also_listening: Sequence[Mapping[str, Any]] = (),
+        options: Sequence[str] = (),
         **settings: Any,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self._directory = directory
+        self._options = tuple(options)
         self._clients: list[ProcessClient] = []
         self._config = directory / "homeserver.yaml"
         self._log = directory / "homeserver.log"
@@ -77,7 +80,7 @@ class ServerProcess:
 
     def launch(self) -> None:
         """Start it, and return at once."""
-        command = [sys.executable, "-m", "homeserver", "run", "--config", str(self._config)]
+        command = [sys.executable, "-m", "homeserver", "run", "--config", str(self._config), *self._options]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=self._directory, env=environment(), stdout=log, stderr=log
@@ -224,10 +227,12 @@ class ProcessClient:
         path = f"/_matrix/client/v3/rooms/{quote(room_id)}/send/m.room.message/{quote(txn_id)}"
         return self.request("PUT", path, {"msgtype": "m.text", "body": body})
 
-    def messages(self, room_id: str, *, backwards: bool = False, start: str = "") -> Iterator[dict[str, Any]]:
+    def messages(
+        self, room_id: str, *, backwards: bool = False, start: str = "", limit: int = 100
+    ) -> Iterator[dict[str, Any]]:
         """All events of the room in order, from the token `start` or from its end."""
         path = f"/_matrix/client/v3/rooms/{quote(room_id)}/messages"
-        query = {"dir": "b" if backwards else "f", "limit": "100"}
+        query = {"dir": "b" if backwards else "f", "limit": str(limit)}
         if start:
             query["from"] = start
         while True:
