@@ -40,7 +40,7 @@ def servers(
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("engine", ["postgresql"])
 def test_what_was_acknowledged_survives_ten_kills(servers: ServerProcesses, engine: str) -> None:
-    load = Load(servers, writers=WRITERS, rooms=ROOMS, pause=0.25)
+    load = Load(servers, writers=WRITERS, rooms=ROOMS, pause=0.4)
     moments = random.Random(4)
     for kill in range(KILLS):
         load.until_acknowledged(WRITERS, seconds=20)

@@ -62,7 +62,7 @@ def topic(client: ProcessClient, room_id: str) -> str:
 def test_what_a_paused_process_owned_goes_on_without_it(
     servers: ServerProcesses, home: DatabaseHome, engine: str
 ) -> None:
-    load = Load(servers, writers=WRITERS, rooms=ROOMS, pause=0.1, patience=PAUSE_SECONDS + 20)
+    load = Load(servers, writers=WRITERS, rooms=ROOMS, pause=0.3, patience=PAUSE_SECONDS + 20)
     ids = process_ids(home.settings.arguments, [pid_of(server) for server in servers.servers])
     moving = [room_id for room_id in load.room_ids if owner_among(room_id, ids) == 1]
     assert 0 < len(moving) < ROOMS

@@ -8,7 +8,9 @@ import hmac
 import http.client
 import json
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -175,6 +177,14 @@ class Answer:
         return json.loads(self.body)
 
 
+def _is_closed(connection: socket.socket | None) -> bool:
+    """Whether the other side has closed it: nothing else is to be read while nothing is asked."""
+    if connection is None:
+        return False
+    readable, _, _ = select.select([connection], [], [], 0)
+    return bool(readable)
+
+
 @attrs.define
 class ProcessClient:
     """Makes requests over one connection, one at a time."""
@@ -186,7 +196,12 @@ class ProcessClient:
     _connection: http.client.HTTPConnection | None = None
 
     def request(self, method: str, path: str, value: Any = None, **query: Any) -> Answer:
-        """One request and its answer. Raises `OSError` and `HTTPException` when the connection breaks."""
+        """One request and its answer. Raises `OSError` and `HTTPException` when the connection breaks.
+
+        One that was closed between two requests is opened again, as by every client.
+        """
+        if self._connection is not None and _is_closed(self._connection.sock):
+            self.close()
         if self._connection is None:
             self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.timeout)
         headers = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
