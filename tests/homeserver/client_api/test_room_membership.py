@@ -44,11 +44,12 @@ def membership_of(server: RoomServer, room_id: str, user: User) -> str | None:
 
 def row_of(server: RoomServer, room_id: str, user: User) -> Membership | None:
     """The user's row, as it is on disk and in the feed."""
+    ground = server.parts.ground  # asked for here, it is up to date
 
     async def read() -> tuple[dict[int, Membership], dict[int, Membership], int]:
-        storage = server.parts.storage
+        storage = ground.storage
         stored = {m.room: m for m in await storage.memberships.of_account(user.requester.user)}
-        kept = dict(await server.parts.feed.user_rooms.of_account(user.requester.user))
+        kept = dict(await ground.feed.user_rooms.of_account(user.requester.user))
         return stored, kept, (await storage.strings.find([room_id]))[room_id]
 
     stored, kept, room = in_reactor(read())

@@ -177,7 +177,7 @@ async def test_stop_leaves_nothing(make: Make, connected: bool) -> None:
     notices.tell(Notice(upto=2))
     await notices.stop()
     assert at_work() == before
-    assert listener.heard == []
+    assert listener.heard in ([], [Notice(upto=1)]), "what was on its way may have come, and nothing after it"
 
 
 async def test_stop_right_after_start(make: Make) -> None:
