@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Three processes behind a balancer, of which one after the other is killed: all is there once and in order."""
+"""Three processes behind a balancer, each of which is killed: all is there once and in order."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ REFUSALS = {
 """The texts of 503s that tests of failures may get."""
 
 
-def until(holds: Callable[[], bool], what: str, seconds: float = 10) -> None:
+def until(holds: Callable[[], object], what: str, seconds: float = 10) -> None:
     """Return once it holds, which must not take longer than `seconds`."""
     deadline = time.monotonic() + seconds
     while not holds():

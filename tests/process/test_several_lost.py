@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A process that stood still for longer than commits are kept for it starts anew."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from tests.support.databases import DatabaseHome
+from tests.support.postgres_cluster import run_sql
+from tests.support.process import ProcessClient, ServerProcess
+from tests.support.several import check_logs, event_ids, pid_of, until
+
+READY = re.compile(r"Process 2 \(pid \d+\) is ready")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120), pytest.mark.parametrize("engine", ["postgresql"])]
+
+
+@pytest.fixture
+def home(database_homes: Callable[..., DatabaseHome]) -> DatabaseHome:
+    return database_homes()
+
+
+def children(server: ServerProcess) -> list[int]:
+    pid = pid_of(server)
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()]
+
+
+def send(client: ProcessClient, room_id: str, name: str) -> str:
+    """The id of a message, which may be asked for again over a new connection."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            answer = client.send(room_id, name, name)
+        except TimeoutError:
+            answer = None
+        if answer is not None and answer.status == 200:
+            event_id: str = answer.json["event_id"]
+            return event_id
+        assert time.monotonic() < deadline, answer
+
+
+def test_a_process_that_has_lost_the_thread_is_started_again(
+    home: DatabaseHome, tmp_path: Path, engine: str
+) -> None:
+    server = ServerProcess(tmp_path / "server", home.configuration(), options=("--processes", "2"))
+    try:
+        server.start()
+        until(lambda: "(2 processes)" in server.log(), "both serve", seconds=30)
+        alice = server.register("alice")
+        room_id = alice.create_room()
+        alice.timeout = 15
+        alice.close()
+        first, second = children(server)
+        os.kill(second, signal.SIGSTOP)
+        sent = [send(alice, room_id, name) for name in ("one", "two")]
+        run_sql(dict(home.settings.arguments), "DELETE FROM commit_log")
+        os.kill(second, signal.SIGCONT)
+        until(lambda: f"(pid {second}) has ended with status 1" in server.log(), "it has ended", seconds=20)
+        assert "is no longer in the log of commits" in server.log()
+        until(lambda: READY.search(server.log()), "it is started again", seconds=20)
+        assert children(server)[0] == first
+        for _ in range(6):  # the one or the other
+            reader = server.client(alice.token)
+            assert event_ids(reader, room_id)[-2:] == sent
+            state = reader.json("GET", f"/_matrix/client/v3/rooms/{quote(room_id)}/joined_members")
+            assert list(state["joined"]) == [alice.user_id]
+        server.ask_to_stop()
+        assert server.wait() == 0
+        check_logs([server])
+    finally:
+        server.remove()
