@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two people who use matrix-nio: run in an environment that has it, `nio_driver.py URL SERVER_NAME`.
+"""Two people who use matrix-nio.
+
+Run in an environment that has it: `nio_driver.py SERVER_NAME URL`, or with two URLs, one for each of them.
 
 What is asserted is what nio itself makes of the server's answers: its rooms, its users, its events. Every
 step is told on standard output; one that fails shows why, and the exit status is 1.
@@ -12,7 +14,7 @@ import logging
 import sys
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import nio
@@ -37,10 +39,10 @@ class Complaints(logging.Handler):
 class Scenario:
     """The steps, in order. Each builds on those before it."""
 
-    def __init__(self, url: str, server_name: str) -> None:
+    def __init__(self, urls: Sequence[str], server_name: str) -> None:
         self.server_name = server_name
-        self.alice = Person(url, f"@alice:{server_name}")
-        self.bob = Person(url, f"@bob:{server_name}")
+        self.alice = Person(urls[0], f"@alice:{server_name}")
+        self.bob = Person(urls[-1], f"@bob:{server_name}")
         self.room_id = ""
         self.sent: dict[str, str] = {}
 
@@ -445,10 +447,10 @@ class Scenario:
         return set(self.alice.room(self.room_id).users)
 
 
-async def main(url: str, server_name: str) -> int:
+async def main(server_name: str, *urls: str) -> int:
     complaints = Complaints()
     logging.getLogger("nio").addHandler(complaints)
-    scenario = Scenario(url, server_name)
+    scenario = Scenario(urls, server_name)
     failures = 0
     try:
         for step in scenario.steps():

@@ -53,8 +53,20 @@ def server(engine: str, database_home: DatabaseHome, tmp_path: Path) -> Iterator
 @pytest.mark.timeout(400)
 def test_two_people_chat(interpreter: Path, server: Server) -> None:
     """Every step of the driver passes, and none of them made the server fail."""
+    check_scenario(interpreter, server, server.url)
+
+
+@pytest.mark.interop
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("engine", [TWO])
+def test_two_people_chat_over_two_processes(interpreter: Path, server: ServerProcesses) -> None:
+    """The same where each of them always asks another process."""
+    check_scenario(interpreter, server, server.server(0).url, server.server(1).url)
+
+
+def check_scenario(interpreter: Path, server: Server, *urls: str) -> None:
     done = subprocess.run(
-        [str(interpreter), str(DRIVER), server.url, SERVER_NAME],
+        [str(interpreter), str(DRIVER), SERVER_NAME, *urls],
         capture_output=True,
         text=True,
         check=False,
