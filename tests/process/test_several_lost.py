@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
@@ -15,8 +14,8 @@ import pytest
 
 from tests.support.databases import DatabaseHome
 from tests.support.postgres_cluster import run_sql
-from tests.support.process import ProcessClient, ServerProcess
-from tests.support.several import check_logs, event_ids, pid_of, until
+from tests.support.process import ServerProcess
+from tests.support.several import check_logs, event_ids, owner_among, pid_of, process_ids, until
 
 READY = re.compile(r"Process 2 \(pid \d+\) is ready")
 
@@ -33,20 +32,6 @@ def children(server: ServerProcess) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()]
 
 
-def send(client: ProcessClient, room_id: str, name: str) -> str:
-    """The id of a message, which may be asked for again over a new connection."""
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            answer = client.send(room_id, name, name)
-        except TimeoutError:
-            answer = None
-        if answer is not None and answer.status == 200:
-            event_id: str = answer.json["event_id"]
-            return event_id
-        assert time.monotonic() < deadline, answer
-
-
 def test_a_process_that_has_lost_the_thread_is_started_again(
     home: DatabaseHome, tmp_path: Path, engine: str
 ) -> None:
@@ -55,12 +40,12 @@ def test_a_process_that_has_lost_the_thread_is_started_again(
         server.start()
         until(lambda: "(2 processes)" in server.log(), "both serve", seconds=30)
         alice = server.register("alice")
-        room_id = alice.create_room()
-        alice.timeout = 15
-        alice.close()
         first, second = children(server)
+        ids = process_ids(home.settings.arguments, [first, second])
+        room_id = next(room for _ in range(50) if owner_among(room := alice.create_room(), ids) == 0)
+        alice.close()
         os.kill(second, signal.SIGSTOP)
-        sent = [send(alice, room_id, name) for name in ("one", "two")]
+        sent = [alice.send(room_id, name, name).json["event_id"] for name in ("one", "two")]
         run_sql(dict(home.settings.arguments), "DELETE FROM commit_log")
         os.kill(second, signal.SIGCONT)
         until(lambda: f"(pid {second}) has ended with status 1" in server.log(), "it has ended", seconds=20)
