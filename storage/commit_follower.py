@@ -295,7 +295,7 @@ class CommitFollower:
         """Read the log until everything that is known to be committed is taken in."""
         away = False
         try:
-            if self._notices.carries_entries:
+            if self._notices.carries_all_entries:
                 await deferLater(self._clock, ENTRY_SECONDS)  # type: ignore[arg-type]
             while self.position < self._known and not self._is_lost:
                 if self._resuming:

@@ -42,6 +42,10 @@ class Notices(Protocol):
     def carries_entries(self) -> bool:
         """Whether `tell` wants the entry of a commit."""
 
+    @property
+    def carries_all_entries(self) -> bool:
+        """Whether an entry that was not heard of is likely to be on its way still."""
+
     async def start(self, hear: Hear) -> None:
         """Connect in the background and stay connected. A medium that cannot be reached is no error."""
 

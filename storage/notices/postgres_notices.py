@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import logging
 import re
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
 from storage.engine.postgres_connections import connection_parameters
+from storage.notices import packing
 from storage.notices.notice_counts import NoticeCounts
 from storage.notices.notices import Hear, Notice, merged, without_entry
 from storage.notices.postgres_line import PostgresLine, open_line
@@ -24,17 +26,32 @@ _NOTIFY = "SELECT pg_notify('trellis', %s)"
 
 _CONNECT_SECONDS = 5.0
 
-# The first letter is the version of the format.
+# The first letter is the version of the format: `b` has an entry.
 _PAYLOAD = re.compile(r"a([0-9]{1,18})(p?)", re.ASCII)
+_WITH_ENTRY = "b"
+
+LARGEST_PAYLOAD = 7999
+"""Bytes. PostgreSQL takes no more."""
 
 
 def payload_of(notice: Notice) -> str:
-    """The text that says `notice`, its entry left out."""
-    return f"a{notice.upto}{'p' if notice.processes else ''}"
+    """The text that says `notice`; its entry is left out where it is too large."""
+    entry = notice.entry
+    if entry is not None and len(entry.records) + len(entry.events or b"") < LARGEST_PAYLOAD:
+        payload = _WITH_ENTRY + b2a_base64(packing.message_of(notice), newline=False).decode()
+        if len(payload) <= LARGEST_PAYLOAD:
+            return payload
+    bare = without_entry(notice)
+    return f"a{bare.upto}{'p' if bare.processes else ''}"
 
 
 def notice_of(payload: str) -> Notice | None:
     """What a payload says; None: it is none of this version's."""
+    if payload.startswith(_WITH_ENTRY):
+        try:
+            return packing.notice_of(a2b_base64(payload[len(_WITH_ENTRY) :]))
+        except ValueError:
+            return None
     read = _PAYLOAD.fullmatch(payload)
     return None if read is None else Notice(upto=int(read[1]), processes=bool(read[2]))
 
@@ -48,10 +65,13 @@ def _seconds(connect_timeout: object) -> float:
 class PostgresNotices:
     """Notices over one connection of their own, beside those of the database's threads.
 
-    One message is on its way at a time; notices that gather meanwhile go together in the next one.
+    One message is on its way at a time; notices that gather meanwhile go together in the next one, without
+    their entries. An entry that goes alone goes with its notice if it is small: a commit of a few messages,
+    of which there may be many, so need not be read by every process.
     """
 
-    carries_entries = False
+    carries_entries = True
+    carries_all_entries = False
 
     def __init__(
         self, *, arguments: Mapping[str, str | int], reactor: Any, counts: NoticeCounts | None = None
@@ -79,13 +99,13 @@ class PostgresNotices:
         )
 
     def tell(self, notice: Notice) -> None:
-        """Send `notice` without its entry, or drop it while the server is away."""
+        """Send `notice`, or drop it while the server is away."""
         self._counts.told += 1
         line = self._reconnection.line if self._reconnection is not None else None
         if line is None:
             self._counts.dropped += 1
             return
-        self._gathered = without_entry(notice) if self._gathered is None else merged(self._gathered, notice)
+        self._gathered = notice if self._gathered is None else merged(self._gathered, notice)
         self._gathered_count += 1
         if self._sending is None:
             self._sending = Deferred.fromCoroutine(self._send(line))

@@ -4,69 +4,15 @@
 from __future__ import annotations
 
 import logging
-from typing import Annotated, Any
+from typing import Any
 
-import msgspec
-
-from storage.commit_log import LogEntry
 from storage.notices.notice_counts import NoticeCounts
-from storage.notices.notices import Hear, Notice, without_entry
+from storage.notices.notices import Hear, Notice
+from storage.notices.packing import message_of, notice_of
 from storage.notices.reconnection import Reconnection
 from storage.notices.redis_line import CONNECT_SECONDS, RedisAddress, RedisLine, open_line
 
 logger = logging.getLogger(__name__)
-
-# A larger entry is read from the database; Redis ends subscribers for whom more than some MiB gather.
-LARGEST_ENTRY = 4 * 1024 * 1024
-
-_VERSION = b"\x01"
-_Position = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-
-
-class _Entry(msgspec.Struct, array_like=True, frozen=True):
-    base: _Position
-    upto: _Position
-    process: str
-    records: bytes
-    events: bytes | None
-
-
-class _Message(msgspec.Struct, array_like=True, frozen=True):
-    upto: _Position
-    processes: bool
-    entry: _Entry | None
-
-
-_decoder = msgspec.msgpack.Decoder(_Message)
-_encoder = msgspec.msgpack.Encoder()
-
-
-def message_of(notice: Notice) -> bytes:
-    """The bytes that say `notice`: the version of the format, then MessagePack."""
-    entry = notice.entry
-    if entry is not None and len(entry.records) + len(entry.events or b"") > LARGEST_ENTRY:
-        return message_of(without_entry(notice))
-    packed = None
-    if entry is not None:
-        packed = _Entry(entry.base, entry.upto, entry.process, entry.records, entry.events)
-    return _VERSION + _encoder.encode(_Message(notice.upto, notice.processes, packed))
-
-
-def notice_of(message: object) -> Notice | None:
-    """What a message says; None: it is none of this version's."""
-    if not isinstance(message, bytes) or not message.startswith(_VERSION):
-        return None
-    try:
-        read = _decoder.decode(memoryview(message)[len(_VERSION) :])
-    except msgspec.DecodeError:
-        return None
-    entry = read.entry
-    if entry is None:
-        return Notice(upto=read.upto, processes=read.processes)
-    if entry.base >= entry.upto:
-        return None
-    carried = LogEntry(entry.base, entry.upto, entry.process, entry.records, entry.events)
-    return Notice(upto=read.upto, entry=carried, processes=read.processes)
 
 
 class RedisNotices:
@@ -77,6 +23,7 @@ class RedisNotices:
     """
 
     carries_entries = True
+    carries_all_entries = True
 
     def __init__(
         self, *, address: RedisAddress, channel: str, reactor: Any, counts: NoticeCounts | None = None

@@ -71,6 +71,11 @@ class MemoryNotices:
         """Whether the medium carries them."""
         return self.medium.carries_entries
 
+    @property
+    def carries_all_entries(self) -> bool:
+        """The same."""
+        return self.medium.carries_entries
+
     async def start(self, hear: Hear) -> None:
         """Hear from now on."""
         self.hear = hear

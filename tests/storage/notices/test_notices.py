@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.commit_log import LogEntry
-from storage.notices import postgres_notices, redis_notices
+from storage.notices import packing, postgres_notices
 from storage.notices.notices import Notice, merged, without_entry
 
 POSITIONS = st.integers(0, 10**18 - 1)
@@ -40,20 +40,33 @@ def test_two_notices_are_one_that_says_both(first: Notice, second: Notice, both:
 
 @settings(max_examples=100)
 @given(NOTICES)
-def test_a_payload_of_postgresql_says_all_but_the_entry(notice: Notice) -> None:
+def test_a_payload_of_postgresql_says_all(notice: Notice) -> None:
     payload = postgres_notices.payload_of(notice)
-    assert len(payload) < 100
-    assert postgres_notices.notice_of(payload) == Notice(upto=notice.upto, processes=notice.processes)
+    assert len(payload) < (1000 if notice.entry is not None else 100)
+    assert postgres_notices.notice_of(payload) == notice
+
+
+@pytest.mark.parametrize(
+    ("size", "carried"), [(0, True), (5_900, True), (6_000, False), (8_000, False), (10**6, False)]
+)
+def test_a_payload_of_postgresql_holds_small_entries(size: int, carried: bool) -> None:
+    notice = Notice(
+        upto=7, entry=LogEntry(4, 7, "a", bytes(size // 2), bytes(size - size // 2)), processes=True
+    )
+    payload = postgres_notices.payload_of(notice)
+    assert len(payload.encode()) <= postgres_notices.LARGEST_PAYLOAD
+    assert postgres_notices.notice_of(payload) == (notice if carried else without_entry(notice))
 
 
 @settings(max_examples=100)
 @given(NOTICES)
 def test_a_message_of_redis_says_all(notice: Notice) -> None:
-    assert redis_notices.notice_of(redis_notices.message_of(notice)) == notice
+    assert packing.notice_of(packing.message_of(notice)) == notice
 
 
 @pytest.mark.parametrize(
-    "payload", ["", "a", "ap", "b5", "a-5", "a5q", "a5 ", "a5\n", "a٥", "A5", "a" + "9" * 19]
+    "payload",
+    ["", "a", "ap", "b", "b5", "bAAAA", "bäh", "b=", "a-5", "a5q", "a5 ", "a5\n", "a٥", "A5", "a" + "9" * 19],
 )
 def test_a_payload_that_makes_no_sense_is_none(payload: str) -> None:
     assert postgres_notices.notice_of(payload) is None
@@ -85,17 +98,17 @@ def packed(value: object) -> bytes:
     ],
 )
 def test_a_message_that_makes_no_sense_is_none(message: object) -> None:
-    assert redis_notices.notice_of(message) is None
+    assert packing.notice_of(message) is None
 
 
 @settings(max_examples=200)
 @given(st.binary(max_size=60), st.booleans())
 def test_any_bytes_are_a_notice_or_none(tail: bytes, versioned: bool) -> None:
-    assert isinstance(redis_notices.notice_of(b"\x01" + tail if versioned else tail), Notice | None)
+    assert isinstance(packing.notice_of(b"\x01" + tail if versioned else tail), Notice | None)
 
 
 def test_an_entry_that_is_too_large_is_left_out() -> None:
-    entry = LogEntry(4, 7, "a", bytes(redis_notices.LARGEST_ENTRY), b"x")
-    message = redis_notices.message_of(Notice(entry=entry, processes=True))
-    assert redis_notices.notice_of(message) == Notice(upto=7, processes=True)
+    entry = LogEntry(4, 7, "a", bytes(packing.LARGEST_ENTRY), b"x")
+    message = packing.message_of(Notice(entry=entry, processes=True))
+    assert packing.notice_of(message) == Notice(upto=7, processes=True)
     assert without_entry(Notice(upto=9, entry=entry)) == Notice(upto=9)

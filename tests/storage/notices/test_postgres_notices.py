@@ -58,15 +58,20 @@ def make(arguments: dict[str, str | int]) -> Iterator[Make]:
 async def test_all_hear_what_one_tells(make: Make) -> None:
     one, other = make(), make()
     here, there = await listening(one), await listening(other)
-    assert not one.carries_entries
+    assert one.carries_entries
+    assert not one.carries_all_entries
     one.tell(Notice(upto=5))
     await until(lambda: here.heard and there.heard)
     other.tell(Notice(processes=True))
     await until(lambda: len(here.heard) == len(there.heard) == 2)
     assert here.heard == there.heard == [Notice(upto=5), Notice(processes=True)]
-    one.tell(Notice(entry=LogEntry(base=5, upto=8, process="one", records=b"r")))
+    small = Notice(upto=8, entry=LogEntry(base=5, upto=8, process="one", records=b"\0r", events=b"\xff"))
+    one.tell(small)
     await until(lambda: there.upto == 8)
-    assert there.heard[-1] == Notice(upto=8)
+    assert there.heard[-1] == small
+    one.tell(Notice(entry=LogEntry(base=8, upto=9, process="one", records=bytes(10_000), events=b"")))
+    await until(lambda: there.upto == 9)
+    assert there.heard[-1] == Notice(upto=9)
     assert (here.connections, there.connections) == (1, 1)
 
 
