@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench",
         description="Measures Trellis beside Synapse and a bare twisted.web server, each on one core.",
-        epilog=f"Figures (* heavy): {names}",
+        epilog=f"Figures (* heavy; scaling- by name or group, on PostgreSQL): {names}",
     )
     add = parser.add_argument
     add(

@@ -103,3 +103,4 @@ def test_a_task_comes_back_as_it_was() -> None:
 def test_the_group_is_asked_for_by_its_name() -> None:
     names = [figure.name for figure in read_options(["--figures", "scaling"]).figures]
     assert names == ["scaling-sends", "scaling-reads", "scaling-seen", "scaling-polls", "scaling-commits"]
+    assert not any(figure.group == "scaling" for figure in read_options(["--heavy"]).figures)

@@ -73,12 +73,13 @@ FIGURES: tuple[type[Figure], ...] = (
 
 
 def chosen_figures(names: Sequence[str] | None, *, heavy: bool) -> list[type[Figure]]:
-    """The figures with these names or of these groups, or all (the heavy ones only with `heavy`).
+    """The figures with these names or of these groups, or all (the heavy ones only with `heavy`, and none of those
+    that are for names only).
 
     Raises ValueError for unknown names.
     """
     if names is None:
-        return [figure for figure in FIGURES if heavy or not figure.heavy]
+        return [figure for figure in FIGURES if not figure.by_name and (heavy or not figure.heavy)]
     known = dict.fromkeys([f.name for f in FIGURES] + [f.group for f in FIGURES if f.group is not None])
     unknown = [name for name in names if name not in known]
     if unknown:

@@ -36,6 +36,7 @@ class ScalingCommits(Figure):
     group = "scaling"
     ours = True
     heavy = True
+    by_name = True
     repeats = 1
     lines = tuple(
         Line(f"scaling-commits-{kind}{count}", f"commits from {count} processes, {title}", "/s", "more")
@@ -46,14 +47,20 @@ class ScalingCommits(Figure):
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage)
         self._directory = stage.server.place.directory / self.name
-        self._directory.mkdir()
-        database = stage.server.place.database.beside("commits")
-        if not isinstance(database, PostgresDatabase):
-            raise RuntimeError("several processes need --engine postgresql")
-        self._database = database
+        self._in_use: PostgresDatabase | None = None
+
+    @property
+    def _database(self) -> PostgresDatabase:
+        assert self._in_use is not None
+        return self._in_use
 
     async def prepare(self) -> None:
         """The schema: by a process that commits next to nothing."""
+        database = self._stage.server.place.database.beside("commits")
+        if not isinstance(database, PostgresDatabase):
+            raise RuntimeError("several processes need --engine postgresql")
+        self._in_use = database
+        self._directory.mkdir()
         await self._run(1, 1, 0.1)
 
     async def measure(self) -> Reading:

@@ -63,6 +63,8 @@ class Figure(abc.ABC):
     group: ClassVar[str | None] = None
     #: Whether it is measured only with `--heavy` or by name.
     heavy: ClassVar[bool] = False
+    #: Whether it is measured only by name, since not every run can.
+    by_name: ClassVar[bool] = False
     #: How often it is measured where that is not the scale's to say.
     repeats: ClassVar[int | None] = None
 

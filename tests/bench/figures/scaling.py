@@ -37,6 +37,7 @@ class _Scaling(Figure):
     group = "scaling"
     ours = True
     heavy = True
+    by_name = True
     repeats = 1
 
     def __init__(self, stage: Stage) -> None:
