@@ -73,10 +73,10 @@ FIGURES: tuple[type[Figure], ...] = (
 
 
 def chosen_figures(names: Sequence[str] | None, *, heavy: bool) -> list[type[Figure]]:
-    """The figures with these names or of these groups, or all (the heavy ones only with `heavy`, and none of those
-    that are for names only).
+    """The figures with these names or of these groups, or all.
 
-    Raises ValueError for unknown names.
+    The heavy ones only with `heavy`, and those that are for names only not at all. Raises ValueError for
+    unknown names.
     """
     if names is None:
         return [figure for figure in FIGURES if not figure.by_name and (heavy or not figure.heavy)]
