@@ -38,7 +38,7 @@ from homeserver.metrics.reactor_lag import ReactorLag
 from homeserver.rooms.transactions import TRANSACTION_LIFETIME_MS
 from homeserver.rooms.turns import Turns
 from homeserver.sole_use import SoleUse
-from storage.commit_log import CommitLog
+from storage.commits.log import CommitLog
 from storage.engine.database import Database
 from storage.engine.opening import open_database
 

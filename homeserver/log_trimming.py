@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from twisted.internet.task import deferLater
 
-from storage.commit_log import CommitLog
+from storage.commits.log import CommitLog
 from storage.engine.errors import DatabaseError
 from storage.runtime.clock import Clock
 

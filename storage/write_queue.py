@@ -14,7 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
 from storage.commit_marks import CommitMarks
-from storage.commit_records import is_noted, pack_units
+from storage.commits.records import is_noted, pack_units
 from storage.engine.database import Database, Fence, Tail, Transaction
 from storage.engine.errors import DatabaseError, DatabaseUnavailable, DataError, FenceLost, OutcomeUnknown
 from storage.engine.statement import Batch, Row

@@ -13,10 +13,10 @@ from homeserver.accounts.logins import Logins
 from homeserver.accounts.passwords import Passwords
 from homeserver.config.config import Config
 from storage.accounts import ChangedAccount
-from storage.commit_log import CommitLog
+from storage.commits.log import CommitLog
+from storage.commits.logged import LoggedCommits
 from storage.engine.database import Database
 from storage.engine.opening import open_database
-from storage.logged_commits import LoggedCommits
 from storage.runtime.background import BackgroundTasks
 from storage.stores import Storage
 from storage.strings import Strings

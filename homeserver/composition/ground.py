@@ -34,12 +34,12 @@ from homeserver.rooms.presentation import Presentation
 from homeserver.rooms.states import RoomStates
 from homeserver.rooms.transactions import TRANSACTION_LIFETIME_MS
 from homeserver.rooms.turns import Turns
-from storage.commit_follower import CommitFollower
-from storage.commit_log import CommitLog
+from storage.commits.follower import CommitFollower
+from storage.commits.latest import LatestCommit
+from storage.commits.log import CommitLog
 from storage.engine.database import Database
 from storage.engine.errors import DatabaseError
 from storage.event_memory import EventMemory
-from storage.latest_commit import LatestCommit
 from storage.leases import Leases
 from storage.notices.notices import Notice
 from storage.numbers import EventNumbers

@@ -19,8 +19,8 @@ from federation.processes.link_counts import LinkCounts
 from federation.processes.live_processes import LiveProcesses
 from federation.processes.ownership import Peer
 from homeserver.config.config import Config
+from storage.commits.follow_counts import FollowCounts
 from storage.engine.database import Database
-from storage.follow_counts import FollowCounts
 from storage.notices.notice_counts import NoticeCounts
 from storage.notices.notices import Notice, Notices
 from storage.notices.postgres_notices import PostgresNotices

@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias
 
 import attrs
 
-from storage.commit_log import LogEntry
+from storage.commits.log import LogEntry
 
 
 @attrs.frozen

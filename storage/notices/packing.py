@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from storage.commit_log import LogEntry
+from storage.commits.log import LogEntry
 from storage.notices.notices import Notice, without_entry
 
 # A larger entry is read from the database; Redis ends subscribers for whom more than some MiB gather.

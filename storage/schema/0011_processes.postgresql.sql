@@ -12,7 +12,7 @@ CREATE TABLE processes (
 );
 
 -- What the others take note of in each commit, in the order of positions: a commit that took the positions
--- base + 1 to upto. records: packed by storage/commit_records.py. Old rows are deleted.
+-- base + 1 to upto. records: packed by storage/commits/records.py. Old rows are deleted.
 CREATE TABLE commit_log (
     base BIGINT PRIMARY KEY,
     upto BIGINT NOT NULL,

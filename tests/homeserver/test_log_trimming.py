@@ -7,7 +7,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from homeserver.log_trimming import LogTrimming
-from storage.commit_log import CommitLog
+from storage.commits.log import CommitLog
 from storage.engine.database import Database
 
 _BASES = "SELECT base FROM commit_log ORDER BY base"

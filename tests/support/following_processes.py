@@ -18,12 +18,12 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from storage.account_data import AccountData
-from storage.commit_follower import CommitFollower
-from storage.commit_log import CommitLog
-from storage.commit_records import NOTED, unpack_units
+from storage.commits.follow_counts import FollowCounts
+from storage.commits.follower import CommitFollower
+from storage.commits.latest import POSITION, LatestCommit
+from storage.commits.log import CommitLog
+from storage.commits.records import NOTED, unpack_units
 from storage.engine.database import Database
-from storage.follow_counts import FollowCounts
-from storage.latest_commit import POSITION, LatestCommit
 from storage.notices.notices import Hear, Notice, without_entry
 from storage.persist import Unit
 from storage.runtime.background import BackgroundTasks

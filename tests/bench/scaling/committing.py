@@ -20,11 +20,11 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from homeserver.config.config import read_config
 from storage.client_transactions import ClientTransaction
-from storage.commit_log import CommitLog
+from storage.commits.log import CommitLog
+from storage.commits.logged import LoggedCommits
 from storage.engine.opening import open_database
 from storage.event import Event, StateAt, StoredEvent
 from storage.event_records import NewEvent
-from storage.logged_commits import LoggedCommits
 from storage.numbers import EventNumbers
 from storage.persist import Unit
 from storage.read_points import ReadHere

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.commit_log import LogEntry
+from storage.commits.log import LogEntry
 from storage.notices import packing, postgres_notices
 from storage.notices.notices import Notice, merged, without_entry
 

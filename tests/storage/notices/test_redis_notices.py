@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from twisted.internet import reactor
 
-from storage.commit_log import LogEntry
+from storage.commits.log import LogEntry
 from storage.notices.notice_counts import NoticeCounts
 from storage.notices.notices import Notice
 from storage.notices.redis_line import RedisAddress, RedisTls

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-import storage.commit_log
+import storage.commits.log
 from storage.account_data import GLOBAL, AccountData
 from storage.aliases import Alias
 from storage.client_transactions import ClientTransaction
-from storage.commit_records import unpack_units
+from storage.commits.records import unpack_units
 from storage.ephemeral import TypingChange
 from storage.event_records import NewEvent, NewOutlier
 from storage.persist import RoomEpoch, Unit
@@ -137,11 +137,11 @@ async def test_much_is_read_in_parts(database_home: DatabaseHome, monkeypatch: p
     async with following(database_home, 1) as [process]:
         for i in range(6):
             await process.queue.submit(data(f"{i}{'x' * 100}"))
-        monkeypatch.setattr(storage.commit_log, "MOST_ROWS", 4)
+        monkeypatch.setattr(storage.commits.log, "MOST_ROWS", 4)
         assert [entry.base for entry in await process.log.since(1)] == [1, 2, 3, 4]
-        monkeypatch.setattr(storage.commit_log, "MOST_BYTES", 300)
+        monkeypatch.setattr(storage.commits.log, "MOST_BYTES", 300)
         assert [entry.base for entry in await process.log.since(1)] == [1, 2]
-        monkeypatch.setattr(storage.commit_log, "MOST_BYTES", 10)
+        monkeypatch.setattr(storage.commits.log, "MOST_BYTES", 10)
         assert [entry.base for entry in await process.log.since(1)] == [1]
 
 

@@ -14,12 +14,12 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-import storage.latest_commit
+import storage.commits.latest
 from storage.account_data import GLOBAL, AccountData
+from storage.commits.latest import LatestCommit
 from storage.engine.database import Database
 from storage.engine.errors import DatabaseUnavailable
 from storage.engine.statement import Row, Value
-from storage.latest_commit import LatestCommit
 from tests.support.databases import DatabaseHome
 from tests.support.following_processes import FollowingProcess, MemoryMedium, following, until
 from tests.support.postgres_cluster import Cluster
@@ -111,7 +111,7 @@ async def test_a_look_without_a_reader(database_home: DatabaseHome) -> None:
 async def test_who_cannot_be_served_in_time_is_told(
     database_home: DatabaseHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage.latest_commit, "CATCH_UP_SECONDS", 0.1)
+    monkeypatch.setattr(storage.commits.latest, "CATCH_UP_SECONDS", 0.1)
     async with following(database_home, 2, MemoryMedium(cut=True)) as [one, other]:
         await write(one, "a")
         other.follower._filling = True  # as if the log could not be read

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from storage.commit_log import CommitLog
+from storage.commits.log import CommitLog
 from storage.engine.statement import Batch, Row
 from storage.write_queue import Committed
 

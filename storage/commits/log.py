@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import attrs
 
-from storage.commit_records import pack_events, pack_jsons, stored_numbers
+from storage.commits.records import pack_events, pack_jsons, stored_numbers
 from storage.engine.database import Database, Transaction
 from storage.engine.statement import BYTES, INTEGER, TEXT, Batch, Row
 from storage.persist import Unit
@@ -42,7 +42,7 @@ MOST_BYTES = 4 * 2**20
 class LogEntry:
     """A commit that took the positions `base` + 1 to `upto`, made by the process with the id `process`.
 
-    `records` are what others take note of, packed by `storage.commit_records`; `events` the JSON of the
+    `records` are what others take note of, packed by `storage.commits.records`; `events` the JSON of the
     events among them, packed likewise, or None where it must be read.
     """
 

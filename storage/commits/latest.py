@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred
 
-from storage.commit_follower import CommitFollower
+from storage.commits.follower import CommitFollower
 from storage.engine.database import Database
 from storage.engine.errors import DatabaseUnavailable
 

@@ -17,12 +17,12 @@ import attrs
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import deferLater
 
-from storage.awaited_positions import AwaitedPositions
-from storage.commit_log import CommitLog, LogEntry
-from storage.commit_records import UnpackedUnit, unpack_units
+from storage.commits.awaited_positions import AwaitedPositions
+from storage.commits.follow_counts import FollowCounts
+from storage.commits.log import CommitLog, LogEntry
+from storage.commits.records import UnpackedUnit, unpack_units
 from storage.engine.errors import DatabaseError
 from storage.engine.statement import Batch, Row
-from storage.follow_counts import FollowCounts
 from storage.notices.notices import Notice, Notices
 from storage.runtime.background import BackgroundTasks
 from storage.runtime.clock import Clock

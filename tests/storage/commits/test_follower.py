@@ -19,8 +19,8 @@ from twisted.internet.threads import deferToThread
 from storage.account_data import GLOBAL, AccountData
 from storage.aliases import Alias
 from storage.client_transactions import ClientTransaction
-from storage.commit_follower import MOST_KEPT
-from storage.commit_log import LogEntry
+from storage.commits.follower import MOST_KEPT
+from storage.commits.log import LogEntry
 from storage.engine.database import Database
 from storage.engine.errors import DatabaseUnavailable, DataError
 from storage.ephemeral import TypingChange

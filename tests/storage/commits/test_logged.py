@@ -8,8 +8,8 @@ from twisted.internet import reactor
 
 from storage.account_data import GLOBAL, AccountData
 from storage.accounts import Account, ChangedAccount
-from storage.commit_log import CommitLog
-from storage.logged_commits import LoggedCommits
+from storage.commits.log import CommitLog
+from storage.commits.logged import LoggedCommits
 from storage.persist import Unit
 from storage.runtime.background import BackgroundTasks
 from storage.stores import Storage

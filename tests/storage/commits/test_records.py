@@ -22,7 +22,7 @@ from storage.account_data import AccountData
 from storage.accounts import ChangedAccount
 from storage.aliases import Alias
 from storage.client_transactions import ClientTransaction
-from storage.commit_records import (
+from storage.commits.records import (
     NOTED,
     is_noted,
     pack_events,
