@@ -32,16 +32,8 @@ _GENERATIONS = Batch(
 
 
 @attrs.frozen
-class Lease:
-    """A lease as it was taken: nobody has taken it since while it has this generation."""
-
-    name: str
-    generation: int
-
-
-@attrs.frozen
 class HeldLease:
-    """The unit is refused with `DataError` unless the lease has this generation until it is committed."""
+    """A lease as it was taken. A unit that holds it is refused with `DataError` unless the lease has this generation until it is committed."""
 
     name: str
     generation: int
@@ -66,7 +58,7 @@ class Leases:
             raise ValueError("leases need PostgreSQL")
         self._database = database
 
-    async def take(self, name: str, process: str) -> Lease:
+    async def take(self, name: str, process: str) -> HeldLease:
         """Take the lease over for `process`, after a commit under way that asks for it.
 
         From now on, whoever had it before cannot write.
@@ -74,7 +66,7 @@ class Leases:
         row = await self._database.write("take lease", lambda txn: txn.row(_TAKE, (name.encode(), process)))
         if row is None:
             raise RuntimeError(f"the lease {name} was not written")
-        return Lease(name, generation=row[0])
+        return HeldLease(name, generation=row[0])
 
     async def generations(self, names: Sequence[str]) -> dict[str, int]:
         """The generations of those of the leases that somebody has ever taken."""

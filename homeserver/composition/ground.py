@@ -40,7 +40,6 @@ from storage.commits.log import CommitLog
 from storage.engine.database import Database
 from storage.engine.errors import DatabaseError
 from storage.event_memory import EventMemory
-from storage.leases import Leases
 from storage.notices.notices import Notice
 from storage.numbers import EventNumbers
 from storage.runtime.background import BackgroundTasks
@@ -94,7 +93,6 @@ class SharedGround:
     sharing: Sharing
     follower: CommitFollower
     latest: LatestCommit
-    leases: Leases
 
     async def caught_up(self) -> None:
         """Return when all that this process has committed is taken in, or cannot be for now."""
@@ -217,7 +215,6 @@ def _shared_ground(
         sharing=sharing,
         follower=follower,
         latest=LatestCommit(database=database, follower=follower),
-        leases=Leases(database),
     )
 
 

@@ -45,9 +45,10 @@ def build_propagation(ground: Ground, turns: Turns) -> ProfilePropagation:
 
 
 def _job_leases(ground: Ground) -> JobLeases:
-    if ground.shared is None:
+    leases = ground.storage.leases
+    if ground.shared is None or leases is None:
         return NoLeases()
-    return LeasesOfProcess(leases=ground.shared.leases, process=ground.shared.sharing.process)
+    return LeasesOfProcess(leases=leases, process=ground.shared.sharing.process)
 
 
 def _rooms_elsewhere(ground: Ground) -> RoomsElsewhere:

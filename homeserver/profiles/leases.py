@@ -43,8 +43,7 @@ class LeasesOfProcess:
 
     async def take(self, name: str) -> Sequence[HeldLease]:
         """Take a lease over from whoever has it; what goes into the units that are written under it."""
-        lease = await self._leases.take(name, self._process)
-        return (HeldLease(lease.name, lease.generation),)
+        return (await self._leases.take(name, self._process),)
 
     async def are_held(self, leases: Sequence[HeldLease]) -> bool:
         """Whether nobody has taken them over since."""

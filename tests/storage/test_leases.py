@@ -13,7 +13,7 @@ from twisted.internet.task import deferLater
 from storage.account_data import GLOBAL, AccountData
 from storage.engine.database import Database
 from storage.engine.errors import DataError
-from storage.leases import HeldLease, Lease, Leases
+from storage.leases import HeldLease, Leases
 from storage.stores import Storage
 from tests.support.databases import DatabaseHome
 from tests.support.storing import storing_over
@@ -53,10 +53,10 @@ def test_sqlite_has_none(database: Database) -> None:
 async def test_taking_raises_the_generation(database: Database) -> None:
     leases = Storage.over(database).leases
     assert leases is not None
-    assert await leases.take("destination:example.org", "a") == Lease("destination:example.org", 1)
-    assert await leases.take("destination:example.org", "b") == Lease("destination:example.org", 2)
-    assert await leases.take("destination:example.org", "b") == Lease("destination:example.org", 3)
-    assert await leases.take("ünrelated", "a") == Lease("ünrelated", 1)
+    assert await leases.take("destination:example.org", "a") == HeldLease("destination:example.org", 1)
+    assert await leases.take("destination:example.org", "b") == HeldLease("destination:example.org", 2)
+    assert await leases.take("destination:example.org", "b") == HeldLease("destination:example.org", 3)
+    assert await leases.take("ünrelated", "a") == HeldLease("ünrelated", 1)
     assert await lease_rows(database) == [
         (b"destination:example.org", "b", 3),
         ("ünrelated".encode(), "a", 1),
