@@ -33,7 +33,10 @@ _GENERATIONS = Batch(
 
 @attrs.frozen
 class HeldLease:
-    """A lease as it was taken. A unit that holds it is refused with `DataError` unless the lease has this generation until it is committed."""
+    """A lease as it was taken, and a record that makes a unit depend on it.
+
+    The unit is refused with `DataError` unless the lease has this generation until it is committed.
+    """
 
     name: str
     generation: int

@@ -25,10 +25,6 @@ def data(name: str) -> AccountData:
     return AccountData(1, GLOBAL, name, b"{}", index=1)
 
 
-def held(lease: Lease) -> HeldLease:
-    return HeldLease(lease.name, lease.generation)
-
-
 async def written(database: Database) -> list[str]:
     rows = await database.look("names", "SELECT type FROM account_data ORDER BY type")
     return [name.decode() for (name,) in rows]
@@ -67,8 +63,8 @@ async def test_taking_raises_the_generation(database: Database) -> None:
 async def test_a_unit_is_written_while_its_lease_is_held(database: Database) -> None:
     storing = storing_over(database)
     lease = await Leases(database).take("work", "a")
-    await storing.write(held(lease), data("one"))
-    await storing.write(held(lease), data("two"))
+    await storing.write(lease, data("one"))
+    await storing.write(lease, data("two"))
     assert await written(database) == ["one", "two"]
     assert await lease_rows(database) == [(b"work", "a", 1)]
 
@@ -95,13 +91,13 @@ async def test_units_of_one_batch(database: Database) -> None:
     new = await leases.take("work", "a")
     other = await leases.take("other", "a")
     outcomes = await storing.write_together(
-        [held(new), data("a")],
-        [held(old), data("b")],
-        [held(new), held(other), data("c")],
+        [new, data("a")],
+        [old, data("b")],
+        [new, other, data("c")],
         [data("d")],
-        [held(other), HeldLease("unknown", 1), data("e")],
-        [held(new), held(old), data("f")],
-        [held(new), data("g"), held(new)],
+        [other, HeldLease("unknown", 1), data("e")],
+        [new, old, data("f")],
+        [new, data("g"), new],
     )
     assert kinds(outcomes) == [None, DataError, None, None, DataError, DataError, None]
     assert await written(database) == ["a", "c", "d", "g"]
@@ -121,14 +117,14 @@ async def test_a_takeover_waits_for_the_commit_under_way(database_home: Database
     await beside.write("trigger", lambda txn: txn.execute(LINGER))
     storing = storing_over(mine)
     lease = await Leases(mine).take("work", "a")
-    writing = Deferred.fromCoroutine(storing.write(held(lease), data("one")))
+    writing = Deferred.fromCoroutine(storing.write(lease, data("one")))
     await deferLater(reactor, 0.15)
     taken = await Leases(beside).take("work", "b")
     assert await written(beside) == ["one"]
     await writing
     assert taken.generation == 2
     with pytest.raises(DataError):
-        await storing.write(held(lease), data("two"))
+        await storing.write(lease, data("two"))
 
 
 @only_postgresql
@@ -148,7 +144,7 @@ async def test_a_commit_that_waited_for_a_takeover_is_refused(database_home: Dat
     )
     await deferLater(reactor, 0.15)
     with pytest.raises(DataError):
-        await storing.write(held(lease), data("one"))
+        await storing.write(lease, data("one"))
     await taking
     assert await written(mine) == []
     assert await lease_rows(mine) == [(b"work", "b", 2)]
