@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.error import ConnectionRefusedError as ConnectionRefused
 from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall
 
@@ -34,7 +35,8 @@ class Links:
     """The connections of one process to all others.
 
     `secret` is what only the processes of this homeserver know, 32 bytes. `operations` is looked into at each
-    question, so what answers them may be built later than this.
+    question, so what answers them may be built later than this. `on_refused` is told of a process at whose
+    address nobody listens.
     """
 
     def __init__(
@@ -45,12 +47,14 @@ class Links:
         operations: Mapping[str, Operation],
         reactor: Any,
         counts: LinkCounts | None = None,
+        on_refused: Callable[[Peer], None] = lambda _peer: None,
         times: LinkTimes = LinkTimes(),  # noqa: B008
     ) -> None:
         self._process = process
         self._secret = secret
         self._reactor = reactor
         self._counts = counts or LinkCounts()
+        self._on_refused = on_refused
         self._times = times
         self._complaints = Complaints(clock=reactor)
         self._answering = AnsweringGround(operations, times, reactor, self._counts, self._complaints)
@@ -176,6 +180,8 @@ class Links:
         except Exception as error:
             reason = str(error) or "it took too long"
             text = f"The process {peer.process} at {peer.address} cannot be reached: {reason}"
+            if isinstance(error, ConnectionRefused):
+                self._on_refused(peer)
         del self._opening[peer]
         if connection is not None:
             self._ready[peer] = connection

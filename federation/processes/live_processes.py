@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 DEAD_AFTER = 5.0
 """Seconds without a heartbeat after which the others take a process for dead."""
+REFUSED_AFTER = 2.0
+"""Seconds after which one is taken for dead at whose address nobody listens. Whoever is alive is heard of by
+then, even if a firewall refuses connections to it."""
 HEARTBEAT = 1.0
 """Seconds from one heartbeat to the next."""
 LOOK_PAUSE = 0.05
@@ -88,6 +91,7 @@ class LiveProcesses:
         self._owners: dict[str, Peer | None] = {}
         self._one_at_a_time = DeferredLock()
         self._timer: DelayedCall | None = None
+        self._refusing: set[str] = set()
         self._began = 0.0
         self._asked = False
         self._back_until = 0.0
@@ -130,6 +134,11 @@ class LiveProcesses:
         self._asked = True
         if self._timer is not None and self._timer.active():
             self._go_on()
+
+    def refused(self, peer: Peer) -> None:
+        """Nobody listens at the address of the process: if it is not heard of soon, it is dead."""
+        self._refusing.add(peer.process)
+        self.look()
 
     async def look_now(self) -> None:
         """Return when the table was read after the call, or could not be read."""
@@ -237,12 +246,16 @@ class LiveProcesses:
         the time to come back too.
         """
         just_back = self._clock.seconds() < self._back_until
+        self._refusing.intersection_update(row.process for row in heard.rows)
         return [
             row
             for row in heard.rows
             if row.process != self.process
-            and (row.age < DEAD_AFTER or (just_back and row.process in self._view.peers))
+            and (row.age < self._dead_after(row) or (just_back and row.process in self._view.peers))
         ]
+
+    def _dead_after(self, row: ProcessRow) -> float:
+        return REFUSED_AFTER if row.process in self._refusing else DEAD_AFTER
 
     def _replace(self, view: _View) -> bool:
         """Take the view for the one that holds from now on; whether it is another."""

@@ -160,6 +160,7 @@ async def open_sharing(
         operations=operations,
         reactor=reactor,
         counts=counts.links,
+        on_refused=lambda peer: live.refused(peer),
     )
     live = LiveProcesses(
         process=process,

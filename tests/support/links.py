@@ -28,6 +28,8 @@ class Process:
     links: Links
     peer: Peer
     counts: LinkCounts
+    refused: list[Peer]
+    """Those at whose address nobody listened."""
 
 
 @contextlib.asynccontextmanager
@@ -40,17 +42,19 @@ async def linked(
 ) -> AsyncIterator[Process]:
     """A process that listens."""
     counts = LinkCounts()
+    refused: list[Peer] = []
     links = Links(
         process=process,
         secret=secret,
         operations={} if operations is None else operations,
         reactor=reactor,
         counts=counts,
+        on_refused=refused.append,
         times=times,
     )
     address = await links.listen("127.0.0.1", 0)
     try:
-        yield Process(links, Peer(process, address), counts)
+        yield Process(links, Peer(process, address), counts, refused)
     finally:
         await links.stop()
 

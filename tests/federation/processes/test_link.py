@@ -162,6 +162,7 @@ async def test_nobody_listens_there() -> None:
             error = await outcome(ask)
             assert isinstance(error, PeerUnreachable)
             assert not error.handed_over
+        assert a.refused == [b.peer], "those who asked together"
 
 
 @pytest.mark.parametrize("address", ["", "nonsense", "127.0.0.1:", ":::1", "127.0.0.1:99999999"])

@@ -14,7 +14,7 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.task import Clock, deferLater
 
-from federation.processes.live_processes import DEAD_AFTER, LiveProcesses
+from federation.processes.live_processes import DEAD_AFTER, REFUSED_AFTER, LiveProcesses
 from federation.processes.ownership import Alone, Ownership, Peer
 from storage.engine.database import Database, Dialect
 from storage.engine.errors import DatabaseUnavailable
@@ -179,6 +179,20 @@ async def test_changes_are_told_and_nothing_else_is(town: Town) -> None:
     await b.beat()
     await a.beat()
     assert (len(a.changes), a.live.peers()) == (3, (Peer("b", "127.0.0.1:b"),))
+
+
+async def test_one_at_whose_address_nobody_listens_is_dead_sooner(town: Town) -> None:
+    a, b, _ = await town.started("a", "b", "c")
+    for process in ("b", "c"):
+        await town.age(process, REFUSED_AFTER)
+    a.live.refused(Peer("b", "127.0.0.1:b"))
+    await a.beat()
+    assert a.others() == "c", "it may only stand still"
+    assert a.dead == [Peer("b", "127.0.0.1:b")]
+    await b.beat()
+    a.live.refused(Peer("b", "127.0.0.1:b"))
+    await a.beat()
+    assert a.others() == "bc", "it was heard of: something else refuses connections to it"
 
 
 async def test_a_process_without_heartbeat_is_dead(town: Town) -> None:
