@@ -11,8 +11,11 @@ from federation.errors import LimitExceeded
 from homeserver.config.passwords import PasswordPolicy
 from storage.registration_tokens import RegistrationToken
 from tests.support.accounts import PASSWORD, AccountServer, account_server
+from tests.support.databases import one_set
 from tests.support.http import Response
 from tests.support.reactor import in_reactor
+
+pytestmark = one_set  # one set of components serves accounts here; the contract has two
 
 REGISTER = "/_matrix/client/v3/register"
 AVAILABLE = f"{REGISTER}/available"

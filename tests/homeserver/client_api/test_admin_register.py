@@ -8,8 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.accounts import PASSWORD, SHARED_SECRET, AccountServer, account_server
+from tests.support.databases import one_set
 from tests.support.http import Response
 from tests.support.reactor import in_reactor
+
+pytestmark = one_set  # one set of components serves accounts here; the contract has two
 
 PATH = "/_synapse/admin/v1/register"
 WHOAMI = "/_matrix/client/v3/account/whoami"

@@ -8,7 +8,10 @@ import pytest
 from federation.errors import LimitExceeded
 from storage.accounts import ChangedAccount
 from tests.support.accounts import PASSWORD, AccountServer, account_server
+from tests.support.databases import one_set
 from tests.support.reactor import in_reactor
+
+pytestmark = one_set  # one set of components serves accounts here; the contract has two
 
 LOGIN = "/_matrix/client/v3/login"
 WHOAMI = "/_matrix/client/v3/account/whoami"

@@ -8,8 +8,11 @@ import pytest
 
 from storage.registration_tokens import RegistrationToken
 from tests.support.accounts import PASSWORD, AccountServer, account_server
+from tests.support.databases import one_set
 from tests.support.http import Response
 from tests.support.reactor import in_reactor
+
+pytestmark = one_set  # one set of components serves accounts here; the contract has two
 
 REGISTER = "/_matrix/client/v3/register"
 TOKEN = "m.login.registration_token"
