@@ -9,6 +9,7 @@ from storage.account_data import AccountDataStore
 from storage.accounts import Accounts
 from storage.aliases import Aliases
 from storage.client_transactions import ClientTransactions
+from storage.destinations import Destinations
 from storage.devices import Devices
 from storage.engine.database import Database
 from storage.events import Events
@@ -20,12 +21,14 @@ from storage.memberships import Memberships
 from storage.notification_counts import ThreadCountsStore
 from storage.notification_exceptions import NotificationExceptions
 from storage.out_of_band import OutOfBandStore
+from storage.outgoing_transactions import OutgoingTransactions
 from storage.profiles import Profiles
 from storage.published_rooms import PublishedRooms
 from storage.read_points import ReadPoints
 from storage.receipts import Receipts
 from storage.registration_tokens import RegistrationTokens
 from storage.rejections import Rejections
+from storage.room_servers import RoomServers
 from storage.rooms import Rooms
 from storage.state import States
 from storage.strings import Strings
@@ -47,6 +50,9 @@ class Storage:
     rejections: Rejections
     memberships: Memberships
     out_of_band: OutOfBandStore
+    room_servers: RoomServers
+    destinations: Destinations
+    outgoing_transactions: OutgoingTransactions
     client_transactions: ClientTransactions
     aliases: Aliases
     jobs: Jobs
@@ -79,6 +85,9 @@ class Storage:
             rejections=Rejections(),
             memberships=Memberships(database),
             out_of_band=OutOfBandStore(database),
+            room_servers=RoomServers(database),
+            destinations=Destinations(database),
+            outgoing_transactions=OutgoingTransactions(database),
             client_transactions=ClientTransactions(database),
             aliases=Aliases(database),
             jobs=Jobs(database),

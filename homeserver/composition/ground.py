@@ -15,6 +15,7 @@ from federation.graph.foreign_writes import ForeignWrites
 from federation.graph.graph_tools import GraphTools
 from federation.graph.out_of_band import OutOfBandMemberships
 from federation.graph.rooms import RoomGraphs
+from federation.outbound.room_servers import RoomServerRows
 from federation.processes.ownership import Alone, Ownership
 from federation.signing_key import load_signing_keys
 from federation.workers import Workers
@@ -274,7 +275,7 @@ class _Readers:
 
 
 def _contributors(config: Config, storage: Storage) -> tuple[Contributor, ...]:
-    """The upper floor's part in every transaction of a room."""
+    """What joins in with every transaction of a room."""
     return (
         MembershipRows(
             server_name=config.server_name,
@@ -287,4 +288,5 @@ def _contributors(config: Config, storage: Storage) -> tuple[Contributor, ...]:
             strings=storage.strings,
             thread_counts=storage.thread_counts,
         ),
+        RoomServerRows(),
     )
