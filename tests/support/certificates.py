@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -25,7 +26,7 @@ def write_certificate(certificate: Path, private_key: Path, name: str = "localho
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(_names(name)), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -35,3 +36,10 @@ def write_certificate(certificate: Path, private_key: Path, name: str = "localho
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
     )
+
+
+def _names(name: str) -> list[x509.GeneralName]:
+    try:
+        return [x509.IPAddress(ip_address(name))]
+    except ValueError:
+        return [x509.DNSName(name)]
