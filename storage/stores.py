@@ -30,6 +30,7 @@ from storage.registration_tokens import RegistrationTokens
 from storage.rejections import Rejections
 from storage.room_servers import RoomServers
 from storage.rooms import Rooms
+from storage.server_keys import ServerKeys
 from storage.state import States
 from storage.strings import Strings
 from storage.timeline_gaps import TimelineGaps
@@ -57,6 +58,7 @@ class Storage:
     aliases: Aliases
     jobs: Jobs
     leases: Leases | None
+    server_keys: ServerKeys
     account_data: AccountDataStore
     receipts: Receipts
     thread_counts: ThreadCountsStore
@@ -92,6 +94,7 @@ class Storage:
             aliases=Aliases(database),
             jobs=Jobs(database),
             leases=Leases(database) if database.dialect == "postgresql" else None,
+            server_keys=ServerKeys(database),
             account_data=AccountDataStore(database),
             receipts=Receipts(database),
             thread_counts=ThreadCountsStore(database),
