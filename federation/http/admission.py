@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who makes a request, and whether they may use the endpoint at all.
 
-spec: client-server-api, "Using access tokens"; application-service-api, "Identity assertion"
+spec: client-server-api, "Using access tokens"; application-service-api, "Identity assertion";
+server-server-api, "Request Authentication"
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import attrs
 
-from federation.errors import GuestAccessForbidden, MissingToken, UnknownToken, UserLocked
+from federation.errors import GuestAccessForbidden, MissingToken, Unauthorized, UnknownToken, UserLocked
 from federation.http.decoding import query_value
 from federation.http.endpoint import Auth, Endpoint, Request, Requester
 
@@ -29,13 +30,15 @@ class Admission:
     `authenticate` finds who has a token, or raises UnknownToken. `limit` counts a request against the named
     limit, for the requester or, without one, the client's IP address; it raises LimitExceeded. `assume` is
     asked when an application service names the user (and the device) that it speaks for. `seen` is told of
-    every request with a token, for "last seen".
+    every request with a token, for "last seen". `origin_of` finds which server signed a request; without it
+    there are no endpoints for servers.
     """
 
     authenticate: Callable[[str], Awaitable[Requester]]
     limit: Callable[[str, Requester | str], None] = no_limit
     assume: Callable[[Requester, str | None, str | None], Awaitable[Requester]] | None = None
     seen: Callable[[Requester, Request], None] | None = None
+    origin_of: Callable[[Request], Awaitable[str]] | None = None
 
     async def admit(self, endpoint: Endpoint, request: Request, query: bytes) -> Requester | None:
         """The requester of a request to `endpoint`, None if there is none and none is needed.
@@ -52,6 +55,19 @@ class Admission:
         if endpoint.limit is not None:
             self.limit(endpoint.limit, requester if requester is not None else request.client_address)
         return requester
+
+    async def admit_server(self, endpoint: Endpoint, request: Request) -> str:
+        """The name of the server that makes a request to `endpoint`, which is for servers.
+
+        It counts against the endpoint's limit by that name.
+        Raises Unauthorized, Forbidden, NotJson, LimitExceeded.
+        """
+        if self.origin_of is None:
+            raise Unauthorized("This server takes no requests from other servers here")
+        origin = await self.origin_of(request)
+        if endpoint.limit is not None:
+            self.limit(endpoint.limit, origin)
+        return origin
 
     async def _authenticate(
         self, endpoint: Endpoint, request: Request, query: bytes, token: str

@@ -19,13 +19,15 @@ DEFAULT_MAX_BODY = 1024 * 1024
 
 
 class Auth(enum.Enum):
-    """Whether an access token is needed."""
+    """Whether an access token is needed, or a signature."""
 
     NONE = enum.auto()
     """A token is not looked at."""
     OPTIONAL = enum.auto()
     """`call.requester` is None without a token; a wrong token is an error."""
     REQUIRED = enum.auto()
+    SERVER = enum.auto()
+    """Another server signs the request; `call.peer` is its name. A token is not looked at."""
 
 
 @attrs.frozen
@@ -104,6 +106,14 @@ class Call(Generic[Q_co, B_co]):
     query: Q_co
     body: B_co
     request: Request
+    origin: str | None = None
+    """The name of the server that signed the request, where the endpoint asks for that."""
+
+    @property
+    def peer(self) -> str:
+        """The server that makes the request, of an endpoint for servers."""
+        assert self.origin is not None, "only for endpoints with Auth.SERVER"
+        return self.origin
 
     @property
     def user(self) -> Requester:

@@ -10,7 +10,7 @@ import attrs
 
 from federation.http.admission import Admission
 from federation.http.dispatch import Dispatch, Match
-from federation.http.endpoint import Answer, Call, RawBody, Request, Requester, Upload
+from federation.http.endpoint import Answer, Auth, Call, RawBody, Request, Requester, Upload
 
 
 class ReceivedRequest(Request, Protocol):
@@ -56,11 +56,15 @@ class Service:
                 return elsewhere
         if self.latest is not None and endpoint.latest:
             await self.latest()
-        requester = await self.admission.admit(endpoint, request, query)
+        requester = origin = None
+        if endpoint.auth is Auth.SERVER:
+            origin = await self.admission.admit_server(endpoint, request)
+        else:
+            requester = await self.admission.admit(endpoint, request, query)
         request.requester = requester
         decoded = route.decode_query(query)
         body = route.decode_body(request.body()) if route.decode_body else _raw_body(endpoint.body, request)
-        return await endpoint.handler(Call(requester, match.path, decoded, body, request))
+        return await endpoint.handler(Call(requester, match.path, decoded, body, request, origin))
 
 
 def _raw_body(kind: type[Any], request: ReceivedRequest) -> RawBody | Upload:

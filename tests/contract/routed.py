@@ -27,9 +27,9 @@ AUTH_OF = {
     "token": Auth.REQUIRED,
     "as_token": Auth.REQUIRED,
     "token?": Auth.OPTIONAL,
-    "signed": Auth.NONE,
+    "signed": Auth.SERVER,
 }
-"""What the endpoint record says for each kind of authentication; signatures are checked elsewhere."""
+"""What the endpoint record says for each kind of authentication."""
 
 
 def shape(method: str, path: str) -> str:
