@@ -14,7 +14,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.protocol import Factory, Protocol
 from twisted.names import client, common, dns, server
-from twisted.names.error import DNSServerError, DomainError
+from twisted.names.error import DomainError
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
@@ -62,7 +62,7 @@ class Zone(common.ResolverBase):
         text = name.decode()
         self.asked.append(text)
         if text in self.broken:
-            return fail(DNSServerError())
+            return fail(RuntimeError("broken"))
         found = self.records.get((text, kind))
         if found is None:
             return fail(DomainError(name))
@@ -91,6 +91,8 @@ class Peer:
     port: int
     authority: Path
     answer: Callable[[Any], bytes | None]
+    tls: Any = None
+    site: Any = None
     listening: Any = None
     connections: int = 0
     requests: list[Any] = attrs.field(factory=list)
@@ -149,6 +151,7 @@ class Net:
         site.buildProtocol = counted
         tls = ServerCertificate(certificate=certificate, private_key=key)
         tls._context.set_tlsext_servername_callback(lambda c: peer.sni.append(c.get_servername()))
+        peer.tls, peer.site = tls, site
         peer.listening = reactor.listenSSL(0, site, tls, interface="127.0.0.1")
         peer.port = peer.listening.getHost().port
         self.closing.append(peer.listening.stopListening)
