@@ -26,6 +26,8 @@ from tests.reference.graphs import RandomRoom, random_rooms, valid_orders
 from tests.support.databases import DatabaseHome
 from tests.support.graphs import ALICE, BOB, Graphs, graphs_over, just, member, message, public_room, state
 from tests.support.reactor import in_reactor
+from tests.support.receiver import Receiver, Told
+from tests.support.rooms import make_room
 
 A, B, C = "a.example", "b.example", "c.example"
 EVE, CARL, DORA = "@eve:b.example", "@carl:c.example", "@dora:a.example"
@@ -85,6 +87,27 @@ async def test_a_room_that_is_loaded_again_counts_on(database: Database) -> None
     [said] = await again.append(just(message(ALICE, "gone")))
     assert await at(parts, room.room, left.position) == {A, B}
     assert await at(parts, room.room, said.position) == {A}
+
+
+async def test_a_room_that_was_joined_left_and_joined_again(database: Database) -> None:
+    remote = "@bob:b.example"
+    room = make_room("12", creator=remote, members=[CARL])
+    joined = room.join(DORA)
+    left = room.leave(DORA)
+    room.leave(CARL)
+    room.join("@frank:d.example")
+    again = room.join(DORA)
+    receiver = Receiver(room, database, graphs_over(database, [RoomServerRows()]), Told())
+    await receiver.begin(await receiver.given_with(joined))  # the given state is at 1, the join at 2
+    await receiver.receive(left)
+    parts = receiver.parts
+    number = (await receiver.graph()).room
+    assert [await at(parts, number, p) for p in (1, 2, 3)] == [{B, C}, {A, B, C}, {A, B, C}]
+    # 4 is the state that is given then, without an event; 5 is the join.
+    await receiver.receive(again, given=(await receiver.given_with(again)).given, begins_anew=True)
+    assert [await at(parts, number, p) for p in (4, 5)] == [{B, C, "d.example"}, {A, B, "d.example"}]
+    await check(database, parts, number)
+    await check_migration(database)
 
 
 def entry(membership: str) -> StateEntry:
