@@ -121,7 +121,7 @@ class FakePeer:
 
     async def meet(self, url: str, server_name: str) -> None:
         """Learn the keys of the server that answers at `url`, whose requests count from now on."""
-        published = await _request("GET", f"{url}/_matrix/key/v2/server", {}, None)
+        published = await request_json("GET", f"{url}/_matrix/key/v2/server", {}, None)
         assert published["server_name"] == server_name
         keys = published["verify_keys"].items()
         self._met[server_name] = {key_id: decode_verify_key(key_id, key["key"]) for key_id, key in keys}
@@ -130,7 +130,7 @@ class FakePeer:
         """A signed request to the server `destination`, which answers at `url`. Raises `Refused`."""
         key = signing_key(self.name)
         credentials = authorization(self.name, destination, method, path, content, key)
-        return await _request(method, url + path, {"Authorization": credentials}, content)
+        return await request_json(method, url + path, {"Authorization": credentials}, content)
 
     async def join(self, url: str, destination: str, room_id: str, user: str) -> Room:
         """Let `user` join a room by way of the server `destination`; returns the room. Raises `Refused`."""
@@ -399,7 +399,7 @@ class _Unverified:
         return SSL.Connection(CertificateOptions(verify=False).getContext(), None)
 
 
-async def _request(method: str, url: str, headers: Mapping[str, str], content: Any) -> Any:
+async def request_json(method: str, url: str, headers: Mapping[str, str], content: Any) -> Any:
     """The decoded body of an answer that is 200. Raises `Refused`."""
     response = await treq.request(
         method,
