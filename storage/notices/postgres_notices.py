@@ -85,7 +85,6 @@ class PostgresNotices:
         self._gathered: Notice | None = None
         self._gathered_count = 0
         self._sending: Deferred[None] | None = None
-        self._warned = False
 
     async def start(self, hear: Hear) -> None:
         """Connect in the background and stay connected."""
@@ -145,13 +144,5 @@ class PostgresNotices:
         self._sending = None
 
     def _heard(self, payload: str) -> None:
-        if self._reconnection is None:
-            return
-        notice = notice_of(payload)
-        if notice is not None:
-            self._reconnection.hear(notice)
-            return
-        self._counts.unreadable += 1
-        if not self._warned:
-            self._warned = True
-            logger.warning("Unreadable notices on the channel trellis of PostgreSQL: %s", ascii(payload[:60]))
+        if self._reconnection is not None:
+            self._reconnection.hear_message(notice_of(payload), "trellis of PostgreSQL", payload)

@@ -62,6 +62,7 @@ class Reconnection(Generic[L]):
         self._counts = counts
         self._away = False
         self._stopping = False
+        self._warned = False
         self.line: L | None = None
         self._running: Deferred[None] = Deferred.fromCoroutine(self._run())
 
@@ -81,6 +82,16 @@ class Reconnection(Generic[L]):
             self._hear(notice)
         except Exception:
             logger.exception("A notice was not taken in")
+
+    def hear_message(self, notice: Notice | None, channel: str, message: object) -> None:
+        """Hand over the notice that a message of `channel` says; None: it says none, which is logged once."""
+        if notice is not None:
+            self.hear(notice)
+            return
+        self._counts.unreadable += 1
+        if not self._warned:
+            self._warned = True
+            logger.warning("Unreadable notices on the channel %s: %s", channel, ascii(message)[:60])
 
     async def _run(self) -> None:
         pause = FIRST_PAUSE_SECONDS

@@ -33,7 +33,6 @@ class RedisNotices:
         self._reactor = reactor
         self._counts = counts or NoticeCounts()
         self._reconnection: Reconnection[RedisLine] | None = None
-        self._warned = False
 
     async def start(self, hear: Hear) -> None:
         """Connect in the background and stay connected."""
@@ -65,15 +64,5 @@ class RedisNotices:
         return await open_line(self._address, channel=self._channel, hear=self._heard, reactor=self._reactor)
 
     def _heard(self, message: object) -> None:
-        if self._reconnection is None:
-            return
-        notice = notice_of(message)
-        if notice is not None:
-            self._reconnection.hear(notice)
-            return
-        self._counts.unreadable += 1
-        if not self._warned:
-            self._warned = True
-            logger.warning(
-                "Unreadable notices on the channel %s of Redis: %s", self._channel, ascii(message)[:60]
-            )
+        if self._reconnection is not None:
+            self._reconnection.hear_message(notice_of(message), f"{self._channel} of Redis", message)
